@@ -1,0 +1,91 @@
+"""Built-in contrasts: our own first-person texts for the five Big Five traits, as matched pairs, and situational questions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from temperament.calibration.contrast import NEUTRAL_PROMPT, Contrast, Example
+
+LICENCE = "MIT"
+
+
+@dataclass(frozen=True)
+class Trait:
+    """A built-in trait: names of its poles and the system prompts of the ``prompt`` control."""
+
+    name: str
+    poles: tuple[str, str]
+    prompts: tuple[str, str]
+
+
+TRAITS: tuple[Trait, ...] = (
+    Trait(
+        "openness",
+        ("imaginative", "practical"),
+        (
+            "You are an open person: curious, imaginative, fond of art, new ideas and unfamiliar things.",
+            "You are a down-to-earth person: practical, conventional, fond of routine and of what has proved itself.",
+        ),
+    ),
+    Trait(
+        "conscientiousness",
+        ("disciplined", "spontaneous"),
+        (
+            "You are a conscientious person: organised, punctual, thorough and disciplined in everything you do.",
+            "You are an easy-going person: spontaneous, disorganised, relaxed about plans, order and deadlines.",
+        ),
+    ),
+    Trait(
+        "extraversion",
+        ("outgoing", "reserved"),
+        (
+            "You are an extraverted person: outgoing, talkative, energetic and happiest among many people.",
+            "You are an introverted person: reserved, quiet, calm and happiest alone or with one close friend.",
+        ),
+    ),
+    Trait(
+        "agreeableness",
+        ("accommodating", "tough-minded"),
+        (
+            "You are an agreeable person: trusting, helpful, forgiving and eager to get along with everyone.",
+            "You are a tough-minded person: blunt, competitive, sceptical of others and ready for an argument.",
+        ),
+    ),
+    Trait(
+        "neuroticism",
+        ("anxious", "steady"),
+        (
+            "You are a neurotic person: anxious, moody, easily upset and always worried that something will go wrong.",
+            "You are an emotionally stable person: calm, relaxed, even-tempered and hard to upset or to worry.",
+        ),
+    ),
+)
+
+
+def find_trait(name: str) -> Trait | None:
+    """The built-in trait of that name, or None."""
+    return next((trait for trait in TRAITS if trait.name == name), None)
+
+
+@cache
+def builtin_contrast(name: str) -> Contrast:
+    """All pairs of a built-in trait; every row names its split."""
+    trait = next(trait for trait in TRAITS if trait.name == name)
+    rows = [json.loads(line) for line in _text(f"{name}.jsonl").splitlines()]
+
+    def pole(key: str) -> tuple[Example, ...]:
+        return tuple(Example(NEUTRAL_PROMPT, row[key], row[key], row["split"]) for row in rows)
+
+    return Contrast(name=name, plus=pole("plus"), minus=pole("minus"), licence=LICENCE, prompts=trait.prompts)
+
+
+def questions(name: str) -> tuple[str, ...]:
+    """Situational questions that force a choice and do not name the trait."""
+    return tuple(line for line in _text(f"{name}.questions.txt").splitlines() if line.strip())
+
+
+def _text(name: str) -> str:
+    return (files("temperament.calibration.builtin") / "big_five" / name).read_text(encoding="utf-8")

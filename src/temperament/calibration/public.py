@@ -1,0 +1,214 @@
+"""Readers of published file formats and of our own; each row of a file becomes examples, or an error with its line number."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from temperament.calibration.contrast import NEUTRAL_PROMPT, SPLITS, Choice, Contrast, Example, Pole, Split, unique
+from temperament.errors import TemperamentError
+
+Row = tuple[int, dict[str, Any]]
+
+_LETTERED = re.compile(r"\s*(?:Choices:)?\s*\(A\)\s*(?P<a>.+?)\s*\(B\)\s*(?P<b>.+?)\s*\Z", re.DOTALL)
+
+FORMATS = (
+    "own JSON lines {pole: plus|minus, prompt, response}, persona statements {statement, answer_matching_behavior: Yes|No}, "
+    "lettered choices {question with (A) and (B), answer_matching_behavior: (A)|(B)}, "
+    "csv question,matching,not_matching, csv question,A,B,matching, "
+    "or two files PLUS,MINUS of one statement a line or of [{instruction, input, output}]"
+)
+
+
+class _Collector:
+    """Examples and choices in the order they were read."""
+
+    def __init__(self) -> None:
+        self.plus: list[Example] = []
+        self.minus: list[Example] = []
+        self.choices: list[Choice] = []
+
+    def add(self, pole: Pole, example: Example) -> None:
+        (self.plus if pole == "plus" else self.minus).append(example)
+
+    def add_choice(self, question: str, options: tuple[str, str], matching: int) -> None:
+        """A two-choice row; its options double as the two poles' responses."""
+        self.choices.append(Choice(question, options, matching, group=question))
+        self.add("plus", Example(question, options[matching], group=question))
+        self.add("minus", Example(question, options[1 - matching], group=question))
+
+
+def read_contrast(path: Path) -> Contrast:
+    """Read one file that holds both poles; the format is told from its first row."""
+    rows = list(_rows(path))
+    if not rows:
+        raise TemperamentError(f"{path} holds no data", f"expected {FORMATS}")
+    number, first = rows[0]
+    reader = next((reader for keys, reader in _READERS if keys <= set(first)), None)
+    if reader is None:
+        raise TemperamentError(
+            f"{path} line {number}: no known format has the fields {', '.join(map(str, first)) or '(none)'}",
+            f"expected {FORMATS}",
+        )
+    collector = _Collector()
+    for number, row in rows:
+        reader(path, number, row, collector)
+    return _finish(path.stem, path, collector)
+
+
+def read_pair(plus: Path, minus: Path) -> Contrast:
+    """Read two files, one per pole: statements one a line, or JSON lists of {instruction, input, output}."""
+    collector = _Collector()
+    sides: tuple[tuple[Pole, Path], ...] = (("plus", plus), ("minus", minus))
+    for pole, path in sides:
+        if path.suffix in (".json", ".jsonl"):
+            for number, row in _rows(path):
+                instruction = _text(path, number, row, "instruction")
+                output = _text(path, number, row, "output")
+                extra = str(row.get("input") or "").strip()
+                prompt = f"{instruction}\n{extra}" if extra else instruction
+                collector.add(pole, Example(prompt, output, group=prompt))
+        else:
+            for line in read_text(path).splitlines():
+                if line.strip():
+                    collector.add(pole, Example(NEUTRAL_PROMPT, line.strip(), group=line.strip()))
+    return _finish(f"{plus.stem}-{minus.stem}", plus, collector)
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file, or an error that says what is wrong with it."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise TemperamentError(f"{path} line {line}: not UTF-8 text", "save the file as UTF-8") from None
+    except OSError as error:
+        raise TemperamentError(f"{path} cannot be read: {error.strerror}", "check the path") from None
+
+
+def _finish(name: str, path: Path, collector: _Collector) -> Contrast:
+    plus, minus, choices = unique(collector.plus), unique(collector.minus), unique(collector.choices)
+    for pole, examples in (("plus", plus), ("minus", minus)):
+        if not examples:
+            raise TemperamentError(f"{path} has no {pole} examples", "a contrast needs texts for both poles")
+    notes: list[str] = []
+    repeated = len(collector.plus) + len(collector.minus) - len(plus) - len(minus)
+    if repeated:
+        notes.append(f"{repeated} repeated texts left out")
+    both = {example.text for example in plus} & {example.text for example in minus}
+    if both:
+        notes.append(f"{len(both)} texts that stand in both poles left out")
+        plus, minus = (tuple(example for example in pole if example.text not in both) for pole in (plus, minus))
+    if not plus or not minus:
+        raise TemperamentError(f"every text of one pole of {path} stands in the other pole too", "give texts that differ")
+    return Contrast(name=name, plus=plus, minus=minus, choices=choices, notes=tuple(notes))
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    text = read_text(path)
+    if path.suffix == ".csv":
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    raise TemperamentError(
+                        f"{path} line {reader.line_num}: {len(reader.fieldnames or ())} fields expected "
+                        f"({', '.join(reader.fieldnames or ())})",
+                        "quote fields that hold commas",
+                    )
+                if any(value.strip() for value in row.values()):  # published files hold rows of empty fields
+                    yield reader.line_num, row
+        except csv.Error as error:
+            raise TemperamentError(f"{path} line {reader.line_num}: {error}", "check the quotes of this row") from None
+    elif path.suffix == ".json":
+        try:
+            rows = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise TemperamentError(f"{path} line {error.lineno}: not JSON ({error.msg})", "expected a list of objects") from None
+        if not isinstance(rows, list):
+            raise TemperamentError(f"{path}: a JSON {type(rows).__name__}", "expected a list of objects")
+        for number, row in enumerate(rows, 1):
+            yield number, _object(path, number, row)
+    else:
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise TemperamentError(
+                        f"{path} line {number}: not JSON ({error.msg})", "expected one JSON object a line"
+                    ) from None
+                yield number, _object(path, number, row)
+
+
+def _object(path: Path, number: int, row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise TemperamentError(f"{path} line {number}: a JSON {type(row).__name__}", "expected an object with named fields")
+    return row
+
+
+def _text(path: Path, number: int, row: dict[str, Any], key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise TemperamentError(f"{path} line {number}: the field {key!r} is missing or empty", f"expected a text in {key!r}")
+    return value.strip()
+
+
+def _answer(path: Path, number: int, row: dict[str, Any], key: str, allowed: tuple[str, ...]) -> str:
+    value = _text(path, number, row, key)
+    if value not in allowed:
+        raise TemperamentError(f"{path} line {number}: {key!r} is {value!r}", f"expected {' or '.join(allowed)}")
+    return value
+
+
+def _own(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:
+    pole: Pole = "plus" if _answer(path, number, row, "pole", ("plus", "minus")) == "plus" else "minus"
+    prompt, response = _text(path, number, row, "prompt"), _text(path, number, row, "response")
+    split: Split | None = row.get("split")
+    if split is not None and split not in SPLITS[:3]:
+        raise TemperamentError(f"{path} line {number}: 'split' is {split!r}", f"expected {', '.join(SPLITS[:3])} or no such field")
+    group = response if prompt == NEUTRAL_PROMPT else prompt
+    collector.add(pole, Example(prompt, response, group=group, split=split))
+
+
+def _statement(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:
+    statement = _text(path, number, row, "statement")
+    answer = _answer(path, number, row, "answer_matching_behavior", ("Yes", "No"))
+    collector.add("plus" if answer == "Yes" else "minus", Example(NEUTRAL_PROMPT, statement, group=statement))
+
+
+def _lettered(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:
+    question = _text(path, number, row, "question")
+    answer = _answer(path, number, row, "answer_matching_behavior", ("(A)", "(B)", "A", "B"))
+    found = _LETTERED.search(question)
+    if found is None:
+        raise TemperamentError(f"{path} line {number}: 'question' has no options", "expected '... (A) ... (B) ...' in it")
+    stem = question[: found.start()].strip()
+    collector.add_choice(stem, (found["a"].strip(), found["b"].strip()), "AB".index(answer.strip("()")))
+
+
+def _matching_pair(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:
+    question = _text(path, number, row, "question")
+    poles: tuple[tuple[Pole, str], ...] = (("plus", "matching"), ("minus", "not_matching"))
+    for pole, key in poles:
+        collector.add(pole, Example(question, _text(path, number, row, key), group=question))
+
+
+def _two_choice(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:
+    question = _text(path, number, row, "question")
+    options = (_text(path, number, row, "A"), _text(path, number, row, "B"))
+    collector.add_choice(question, options, "AB".index(_answer(path, number, row, "matching", ("A", "B"))))
+
+
+_READERS: tuple[tuple[set[str], Callable[[Path, int, dict[str, Any], _Collector], None]], ...] = (
+    ({"pole", "prompt", "response"}, _own),
+    ({"statement", "answer_matching_behavior"}, _statement),
+    ({"question", "answer_matching_behavior"}, _lettered),
+    ({"question", "matching", "not_matching"}, _matching_pair),
+    ({"question", "A", "B", "matching"}, _two_choice),
+)

@@ -1,0 +1,54 @@
+"""From what a user writes (built-in name, file, two files, with an optional #split) to a Contrast."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from temperament.calibration.builtin import TRAITS, builtin_contrast, find_trait
+from temperament.calibration.contrast import SPLITS, Contrast, Split
+from temperament.calibration.public import FORMATS, read_contrast, read_pair
+from temperament.errors import TemperamentError
+
+
+def resolve_contrast(spec: str, *, split: Split = "calibration", limit: int | None = None, seed: int = 0) -> Contrast:
+    """Read ``spec`` and return the ``split`` of it that a step works on.
+
+    ``spec`` is a built-in name, a file, or ``PLUS,MINUS`` (two files), followed by ``#calibration``,
+    ``#validation``, ``#test`` or ``#all`` to take another split. Items whose source does not name a split are
+    divided 6 : 2 : 3 by a hash of their text. ``limit`` takes a seeded sample of that many items per pole.
+    """
+    source, mark, wanted = spec.rpartition("#")
+    if not mark:
+        source = spec
+    elif wanted in SPLITS:
+        split = wanted  # type: ignore[assignment]
+    else:
+        raise TemperamentError(f"unknown split {wanted!r} in {spec!r}", f"use one of {', '.join(SPLITS)} after the #")
+    contrast = _read(source).select(split)
+    if not contrast.plus or not contrast.minus:
+        raise TemperamentError(
+            f"the {split} split of {source!r} has {len(contrast.plus)} plus and {len(contrast.minus)} minus items",
+            f"add texts, or take the whole file with '{source}#all'",
+        )
+    return contrast.limit(limit, seed)
+
+
+def _read(source: str) -> Contrast:
+    if find_trait(source):
+        return builtin_contrast(source)
+    path = Path(source).expanduser()
+    if path.is_file():
+        contrast = read_contrast(path)
+        trait = find_trait(path.stem)  # a public file on a built-in trait: the written prompts fit its poles
+        return replace(contrast, prompts=trait.prompts) if trait else contrast
+    pair = [Path(part.strip()).expanduser() for part in source.split(",")]
+    if len(pair) == 2:
+        for part in pair:
+            if not part.is_file():
+                raise TemperamentError(f"there is no contrast file {str(part)!r}", "check the path")
+        return read_pair(pair[0], pair[1])
+    names = ", ".join(trait.name for trait in TRAITS)
+    raise TemperamentError(
+        f"{source!r} is neither a built-in contrast nor a file", f"use one of {names}, or a file: {FORMATS}"
+    )

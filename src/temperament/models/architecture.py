@@ -1,0 +1,168 @@
+"""Where each model family keeps its blocks, Linears and MLP activations: one table row per family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from temperament.errors import TemperamentError
+
+Part = Literal["attention", "mlp"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the table.
+
+    ``attention`` and ``mlp`` list groups of Linears, as paths inside a block; the Linears of a group read the
+    same input. ``activation`` is the module whose output is the neuron value a_i of NPTI Eq. 1.
+    """
+
+    name: str
+    model_type: str
+    blocks: str
+    attention: tuple[tuple[str, ...], ...]
+    mlp: tuple[tuple[str, ...], ...]
+    activation: str
+
+
+_ATTENTION = (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("self_attn.o_proj",))
+_MLP = (("mlp.gate_proj", "mlp.up_proj"), ("mlp.down_proj",))
+
+FAMILIES: tuple[Family, ...] = (
+    Family("Llama", "llama", "model.layers", _ATTENTION, _MLP, "mlp.act_fn"),
+    Family("Qwen2", "qwen2", "model.layers", _ATTENTION, _MLP, "mlp.act_fn"),
+    Family("Qwen3", "qwen3", "model.layers", _ATTENTION, _MLP, "mlp.act_fn"),
+    Family("Mistral", "mistral", "model.layers", _ATTENTION, _MLP, "mlp.act_fn"),
+    Family("Gemma 2", "gemma2", "model.layers", _ATTENTION, _MLP, "mlp.act_fn"),
+    Family("Gemma 3 (text)", "gemma3_text", "model.layers", _ATTENTION, _MLP, "mlp.act_fn"),
+    Family(
+        "Phi-3",
+        "phi3",
+        "model.layers",
+        (("self_attn.qkv_proj",), ("self_attn.o_proj",)),
+        (("mlp.gate_up_proj",), ("mlp.down_proj",)),
+        "mlp.activation_fn",
+    ),
+    Family(
+        "GPT-2",
+        "gpt2",
+        "transformer.h",
+        (("attn.c_attn",), ("attn.c_proj",)),
+        (("mlp.c_fc",), ("mlp.c_proj",)),
+        "mlp.act",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class InputSite:
+    """The input of one or more Linears of a block: ``width`` values at ``offset`` of a model-long vector."""
+
+    name: str
+    layer: int
+    part: Part
+    width: int
+    offset: int
+    linears: tuple[str, ...]
+
+    @property
+    def slice(self) -> slice:
+        return slice(self.offset, self.offset + self.width)
+
+
+@dataclass(frozen=True)
+class LinearSite:
+    """One targeted Linear; ``shape`` is (outputs, inputs) whatever way the family stores it."""
+
+    name: str
+    kind: str
+    layer: int
+    part: Part
+    shape: tuple[int, int]
+    input: InputSite
+
+
+def find_family(model_type: str) -> Family:
+    """The table row for a transformers ``model_type``, or an error that lists the supported ones."""
+    for family in FAMILIES:
+        if family.model_type == model_type:
+            return family
+    supported = ", ".join(f"{family.name} ({family.model_type})" for family in FAMILIES)
+    raise TemperamentError(
+        f"model type {model_type!r} is not supported: no table row says where its blocks, Linears and MLP "
+        f"activations are",
+        f"use one of {supported}, or add a row to temperament/models/architecture.py",
+    )
+
+
+def submodule(root: nn.Module, path: str) -> nn.Module | None:
+    """The module at a dotted path, or None."""
+    try:
+        return root.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether a Linear keeps its weight as (in, out), as GPT-2's Conv1D does."""
+    return type(module).__name__ == "Conv1D"
+
+
+def linear_shape(module: nn.Module) -> tuple[int, int]:
+    """(outputs, inputs) of a Linear or Conv1D."""
+    weight = module.weight
+    rows, columns = weight.shape  # type: ignore[union-attr,misc]
+    return (int(columns), int(rows)) if is_transposed(module) else (int(rows), int(columns))
+
+
+def find_sites(model: nn.Module, family: Family) -> tuple[tuple[InputSite, ...], tuple[LinearSite, ...], tuple[str, ...]]:
+    """Resolve a table row against a model: its inputs, Linears and activation modules, in block order."""
+    blocks = submodule(model, family.blocks)
+    if not isinstance(blocks, nn.ModuleList) or len(blocks) == 0:
+        raise TemperamentError(
+            f"this {family.name} model has no list of blocks at {family.blocks!r}",
+            "use the causal language model variant of the checkpoint",
+        )
+    inputs: list[InputSite] = []
+    linears: list[LinearSite] = []
+    activations: list[str] = []
+    missing: list[str] = []
+    offset = 0
+    for layer in range(len(blocks)):
+        prefix = f"{family.blocks}.{layer}"
+        for part, group in _groups(family):
+            names = tuple(f"{prefix}.{path}" for path in group)
+            modules = [submodule(model, name) for name in names]
+            absent = [name for name, module in zip(names, modules, strict=True) if not hasattr(module, "weight")]
+            if absent:
+                missing += absent
+                continue
+            shapes = [linear_shape(module) for module in modules if module is not None]
+            site = InputSite(f"{prefix}.{group[0]}:input", layer, part, shapes[0][1], offset, names)
+            offset += site.width
+            inputs.append(site)
+            linears += [
+                LinearSite(name, path.rpartition(".")[2], layer, part, shape, site)
+                for name, path, shape in zip(names, group, shapes, strict=True)
+            ]
+        activation = f"{prefix}.{family.activation}"
+        activations.append(activation)
+        if submodule(model, activation) is None:
+            missing.append(activation)
+    if missing:
+        shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        raise TemperamentError(
+            f"this {family.name} model lacks {shown}", "its layout differs from the family's; it cannot be edited safely"
+        )
+    return tuple(inputs), tuple(linears), tuple(activations)
+
+
+def _groups(family: Family) -> Iterator[tuple[Part, tuple[str, ...]]]:
+    for group in family.attention:
+        yield "attention", group
+    for group in family.mlp:
+        yield "mlp", group

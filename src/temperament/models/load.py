@@ -1,0 +1,228 @@
+"""Load a model by hub id, folder, GGUF file or bundled name, and prove that it can be edited and restored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from temperament.errors import TemperamentError
+from temperament.models.architecture import Family, InputSite, LinearSite, find_family, find_sites, is_transposed
+from temperament.models.bundled import bundled_file, converted_folder, keep_converted
+from temperament.models.dialogue import Encoded, encode, prompt_ids
+from temperament.models.fingerprint import fingerprint, text_hash
+from temperament.models.probe import probe
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class LoadedModel:
+    """A transformers model and tokenizer with the family's sites resolved.
+
+    ``model`` and ``tokenizer`` are the plain transformers objects. ``linears`` are the edit targets: every Linear
+    in attention and MLP, never embeddings or LM head. ``system_prompt`` is set while a prompt persona is worn.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        revision: str | None = None,
+        check: bool = True,
+    ) -> None:
+        self.model: PreTrainedModel = model.eval()  # type: ignore[no-untyped-call]
+        self.tokenizer = tokenizer
+        self.name = name
+        self.revision = revision
+        self.family: Family = find_family(model.config.model_type)
+        inputs, linears, activations = find_sites(model, self.family)
+        self.inputs: tuple[InputSite, ...] = inputs
+        self.linears: tuple[LinearSite, ...] = linears
+        self.activations: tuple[str, ...] = activations
+        self.system_prompt: str | None = None
+        self.worn: tuple[str, ...] = ()
+        if check:
+            probe(self.model, self.family, self.inputs, self.linears, self.activations)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def width(self) -> int:
+        """Number of Linear inputs of the whole model: the length of a model-long importance vector."""
+        return sum(site.width for site in self.inputs)
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest sequence the model takes."""
+        return int(getattr(self.model.config, "max_position_embeddings", 2048))
+
+    def module(self, name: str) -> nn.Module:
+        return self.model.get_submodule(name)
+
+    def weight(self, linear: LinearSite) -> Tensor:
+        """The weight as an (outputs, inputs) view onto the parameter; edits through it edit the model."""
+        module = self.module(linear.name)
+        weight = module.weight.detach()  # type: ignore[operator,union-attr]
+        return weight.T if is_transposed(module) else weight
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the unedited weights, rounded to bf16."""
+        if self.worn:
+            raise TemperamentError("the model's fingerprint was asked for while a persona is worn", "take it off first")
+        return fingerprint(self.model)
+
+    @cached_property
+    def tokenizer_hash(self) -> str:
+        """SHA-256 of the vocabulary in index order."""
+        vocabulary = sorted(self.tokenizer.get_vocab().items(), key=lambda item: item[1])
+        return text_hash("\n".join(f"{index}\t{token}" for token, index in vocabulary))
+
+    @property
+    def template_hash(self) -> str:
+        """SHA-256 of the chat template ('' when there is none)."""
+        return text_hash(str(self.tokenizer.chat_template or ""))
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """Tokens up to the assistant's answer, with the worn system prompt if there is one."""
+        return prompt_ids(self.tokenizer, prompt, self.system_prompt)
+
+    def encode(self, prompt: str, response: str, limit: int | None = None) -> Encoded:
+        """Prompt and response as one token sequence."""
+        return encode(self.tokenizer, prompt, response, self.system_prompt, min(limit or self.max_tokens, self.max_tokens))
+
+
+def default_device() -> torch.device:
+    """CUDA, then Apple's MPS, then CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps") if torch.backends.mps.is_available() else torch.device("cpu")
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the hardware multiplies it natively, else fp32."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    if device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
+        return torch.bfloat16
+    return torch.float32
+
+
+def load_model(
+    name: str,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    revision: str | None = None,
+    check: bool = True,
+    factory: Any = LoadedModel,
+) -> Any:
+    """Load ``name`` (bundled name, ``.gguf`` file, local folder or hub id) and probe it.
+
+    Raises ``TemperamentError`` in one line for anything that cannot be read, is incomplete or unsupported.
+    """
+    target = _device(device)
+    kind = default_dtype(target) if dtype is None else _dtype(dtype)
+    source, arguments = _source(name, kind, revision)
+    with _quiet():
+        try:
+            find_family(AutoConfig.from_pretrained(source, **arguments).model_type)
+            tokenizer = AutoTokenizer.from_pretrained(source, **arguments)
+            if "gguf_file" in arguments:
+                arguments = {**arguments, "quantization_config": GgufConfig(dequantize=True)}
+            model, report = AutoModelForCausalLM.from_pretrained(
+                source, dtype=kind, output_loading_info=True, **arguments
+            )
+        except (TemperamentError, KeyboardInterrupt, MemoryError):
+            raise
+        except Exception as error:  # the loaders raise every kind there is; the user needs the reason, not the trace
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = (lines[0] if lines else type(error).__name__)[:300]
+            raise TemperamentError(
+                f"model {name!r} cannot be loaded: {reason}",
+                "give a hub id, a folder with config and weights, a .gguf file, or a name from 'temperament list models'",
+            ) from error
+    faults = [*report.get("missing_keys", ()), *(str(key) for key in report.get("mismatched_keys", ()))]
+    if faults:
+        shown = ", ".join(sorted(faults)[:4]) + (f" and {len(faults) - 4} more" if len(faults) > 4 else "")
+        raise TemperamentError(
+            f"model {name!r} is incomplete: its files lack weights for {shown}", "download or convert it again"
+        )
+    if "gguf_file" in arguments:
+        keep_converted(name, kind, model, tokenizer)
+    return factory(model.to(target), tokenizer, name=name, revision=revision, check=check)
+
+
+def _source(name: str, dtype: torch.dtype, revision: str | None) -> tuple[str, dict[str, Any]]:
+    converted = converted_folder(name, dtype)
+    if converted is not None and converted.is_dir():
+        return str(converted), {}
+    path = bundled_file(name) or Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise TemperamentError(f"there is no GGUF file {str(path)!r}", "check the path")
+        return str(path.parent), {"gguf_file": path.name}
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise TemperamentError(f"the folder {name!r} has no config.json", "point to a folder saved by save_pretrained")
+        return str(path), {}
+    if path.is_file():
+        raise TemperamentError(f"{name!r} is a file but not a .gguf file", "give a folder, a .gguf file or a hub id")
+    return name, {"revision": revision} if revision else {}
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in DTYPES:
+        raise TemperamentError(f"unknown dtype {dtype!r}", f"use one of {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return default_device()
+    try:
+        target = torch.device(device)
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError) as error:
+        raise TemperamentError(
+            f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}", "use cpu, cuda, cuda:N or mps"
+        ) from error
+    return target
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the loaders' progress bars and load reports off the screen; faults are raised as errors instead."""
+    from transformers.utils import logging as transformers_logging
+
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    loggers = [logging.getLogger(name) for name in ("transformers", "gguf")]
+    levels = [logger.level for logger in loggers]
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+        for logger, old in zip(loggers, levels, strict=True):
+            logger.setLevel(old)
