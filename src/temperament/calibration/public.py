@@ -15,6 +15,9 @@ from temperament.errors import TemperamentError
 
 Row = tuple[int, dict[str, Any]]
 
+#: A csv file with a larger share of rows with empty fields is refused; fewer are left out and noted.
+_INCOMPLETE_SHARE = 0.02
+
 _LETTERED = re.compile(r"\s*(?:Choices:)?\s*\(A\)\s*(?P<a>.+?)\s*\(B\)\s*(?P<b>.+?)\s*\Z", re.DOTALL)
 
 FORMATS = (
@@ -32,6 +35,7 @@ class _Collector:
         self.plus: list[Example] = []
         self.minus: list[Example] = []
         self.choices: list[Choice] = []
+        self.incomplete: list[int] = []
 
     def add(self, pole: Pole, example: Example) -> None:
         (self.plus if pole == "plus" else self.minus).append(example)
@@ -57,7 +61,15 @@ def read_contrast(path: Path) -> Contrast:
         )
     collector = _Collector()
     for number, row in rows:
-        reader(path, number, row, collector)
+        if path.suffix == ".csv" and not all(value.strip() for value in row.values()):
+            collector.incomplete.append(number)  # published csv files hold a few such rows
+        else:
+            reader(path, number, row, collector)
+    if len(collector.incomplete) > len(rows) * _INCOMPLETE_SHARE:
+        raise TemperamentError(
+            f"{path} line {collector.incomplete[0]}: a field is empty, as in {len(collector.incomplete)} of {len(rows)} rows",
+            f"expected a text in each of {', '.join(first)}",
+        )
     return _finish(path.stem, path, collector)
 
 
@@ -97,6 +109,9 @@ def _finish(name: str, path: Path, collector: _Collector) -> Contrast:
         if not examples:
             raise TemperamentError(f"{path} has no {pole} examples", "a contrast needs texts for both poles")
     notes: list[str] = []
+    if collector.incomplete:
+        lines = ", ".join(map(str, collector.incomplete[:5]))
+        notes.append(f"{len(collector.incomplete)} rows with an empty field left out (line {lines})")
     repeated = len(collector.plus) + len(collector.minus) - len(plus) - len(minus)
     if repeated:
         notes.append(f"{repeated} repeated texts left out")
@@ -121,8 +136,7 @@ def _rows(path: Path) -> Iterator[Row]:
                         f"({', '.join(reader.fieldnames or ())})",
                         "quote fields that hold commas",
                     )
-                if any(value.strip() for value in row.values()):  # published files hold rows of empty fields
-                    yield reader.line_num, row
+                yield reader.line_num, row
         except csv.Error as error:
             raise TemperamentError(f"{path} line {reader.line_num}: {error}", "check the quotes of this row") from None
     elif path.suffix == ".json":

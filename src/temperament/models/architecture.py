@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from temperament.errors import TemperamentError
 
@@ -115,7 +115,7 @@ def is_transposed(module: nn.Module) -> bool:
 def linear_shape(module: nn.Module) -> tuple[int, int]:
     """(outputs, inputs) of a Linear or Conv1D."""
     weight = module.weight
-    rows, columns = weight.shape  # type: ignore[union-attr,misc]
+    rows, columns = weight.shape  # type: ignore[misc]
     return (int(columns), int(rows)) if is_transposed(module) else (int(rows), int(columns))
 
 
@@ -137,7 +137,7 @@ def find_sites(model: nn.Module, family: Family) -> tuple[tuple[InputSite, ...],
         for part, group in _groups(family):
             names = tuple(f"{prefix}.{path}" for path in group)
             modules = [submodule(model, name) for name in names]
-            absent = [name for name, module in zip(names, modules, strict=True) if not hasattr(module, "weight")]
+            absent = [name for name, module in zip(names, modules, strict=True) if not _is_linear(module)]
             if absent:
                 missing += absent
                 continue
@@ -156,9 +156,15 @@ def find_sites(model: nn.Module, family: Family) -> tuple[tuple[InputSite, ...],
     if missing:
         shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise TemperamentError(
-            f"this {family.name} model lacks {shown}", "its layout differs from the family's; it cannot be edited safely"
+            f"this {family.name} model has no floating-point Linear or activation at {shown}",
+            "its layout differs from the family's or it is quantised; use an unquantised checkpoint of the family",
         )
     return tuple(inputs), tuple(linears), tuple(activations)
+
+
+def _is_linear(module: nn.Module | None) -> bool:
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, Tensor) and weight.ndim == 2 and weight.is_floating_point()
 
 
 def _groups(family: Family) -> Iterator[tuple[Part, tuple[str, ...]]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 def _digest(item: tuple[str, Tensor]) -> bytes:
     name, tensor = item
-    values = tensor.detach().to(torch.bfloat16).cpu().contiguous().view(torch.int16).numpy()
+    values = tensor.detach().to(torch.bfloat16).cpu().contiguous().view(torch.int16).numpy().data
     head = f"{name}{tuple(tensor.shape)}".encode()
     return hashlib.sha256(head + hashlib.sha256(values).digest()).digest()
 

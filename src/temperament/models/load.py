@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,6 +54,8 @@ class LoadedModel:
         self.activations: tuple[str, ...] = activations
         self.system_prompt: str | None = None
         self.worn: tuple[str, ...] = ()
+        #: One per worn mask, outermost first: puts the original values back into a copy of a weight.
+        self.restorers: list[Callable[[LinearSite, Tensor], None]] = []
         if check:
             probe(self.model, self.family, self.inputs, self.linears, self.activations)
 
@@ -78,8 +83,17 @@ class LoadedModel:
     def weight(self, linear: LinearSite) -> Tensor:
         """The weight as an (outputs, inputs) view onto the parameter; edits through it edit the model."""
         module = self.module(linear.name)
-        weight = module.weight.detach()  # type: ignore[operator,union-attr]
+        weight = module.weight.detach()  # type: ignore[operator]
         return weight.T if is_transposed(module) else weight
+
+    def base_weight(self, linear: LinearSite) -> Tensor:
+        """The unedited weight, (outputs, inputs), also while masks are worn."""
+        weight = self.weight(linear)
+        if self.restorers:
+            weight = weight.clone()
+            for restore in reversed(self.restorers):
+                restore(linear, weight)
+        return weight
 
     @cached_property
     def fingerprint(self) -> str:
@@ -101,10 +115,10 @@ class LoadedModel:
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Tokens up to the assistant's answer, with the worn system prompt if there is one."""
-        return prompt_ids(self.tokenizer, prompt, self.system_prompt)
+        return list(prompt_ids(self.tokenizer, prompt, self.system_prompt))
 
     def encode(self, prompt: str, response: str, limit: int | None = None) -> Encoded:
-        """Prompt and response as one token sequence."""
+        """Prompt and response as one token sequence of at most ``limit`` tokens."""
         return encode(self.tokenizer, prompt, response, self.system_prompt, min(limit or self.max_tokens, self.max_tokens))
 
 
@@ -140,40 +154,43 @@ def load_model(
     target = _device(device)
     kind = default_dtype(target) if dtype is None else _dtype(dtype)
     source, arguments = _source(name, kind, revision)
+    arguments["trust_remote_code"] = False  # left out, transformers asks at the terminal
     with _quiet():
         try:
             find_family(AutoConfig.from_pretrained(source, **arguments).model_type)
             tokenizer = AutoTokenizer.from_pretrained(source, **arguments)
             if "gguf_file" in arguments:
                 arguments = {**arguments, "quantization_config": GgufConfig(dequantize=True)}
-            model, report = AutoModelForCausalLM.from_pretrained(
-                source, dtype=kind, output_loading_info=True, **arguments
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                source, dtype=kind, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
             )
         except (TemperamentError, KeyboardInterrupt, MemoryError):
             raise
         except Exception as error:  # the loaders raise every kind there is; the user needs the reason, not the trace
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reason = (lines[0] if lines else type(error).__name__)[:300]
             raise TemperamentError(
-                f"model {name!r} cannot be loaded: {reason}",
+                f"model {name!r} cannot be loaded: {_reason(error)}",
                 "give a hub id, a folder with config and weights, a .gguf file, or a name from 'temperament list models'",
             ) from error
-    faults = [*report.get("missing_keys", ()), *(str(key) for key in report.get("mismatched_keys", ()))]
+    model, report = loaded
+    wrong = (f"{key} ({tuple(found)} instead of {tuple(wanted)})" for key, found, wanted in report["mismatched_keys"])
+    faults = [*report["missing_keys"], *wrong]
     if faults:
         shown = ", ".join(sorted(faults)[:4]) + (f" and {len(faults) - 4} more" if len(faults) > 4 else "")
         raise TemperamentError(
-            f"model {name!r} is incomplete: its files lack weights for {shown}", "download or convert it again"
+            f"model {name!r} is incomplete: its files lack the right weights for {shown}", "download or convert it again"
         )
     if "gguf_file" in arguments:
-        keep_converted(name, kind, model, tokenizer)
+        with _quiet():
+            keep_converted(name, kind, model, tokenizer)
     return factory(model.to(target), tokenizer, name=name, revision=revision, check=check)
 
 
 def _source(name: str, dtype: torch.dtype, revision: str | None) -> tuple[str, dict[str, Any]]:
-    converted = converted_folder(name, dtype)
-    if converted is not None and converted.is_dir():
-        return str(converted), {}
-    path = bundled_file(name) or Path(name).expanduser()
+    path = converted_folder(name, dtype)
+    if path is None or not path.is_dir():
+        path = bundled_file(name) or Path(os.path.expanduser(name))  # Path.expanduser raises on an unknown ~user
+    if revision and path.exists():
+        raise TemperamentError(f"revision {revision!r} was given, but {name!r} is a local model", "leave it out")
     if path.suffix == ".gguf":
         if not path.is_file():
             raise TemperamentError(f"there is no GGUF file {str(path)!r}", "check the path")
@@ -184,6 +201,8 @@ def _source(name: str, dtype: torch.dtype, revision: str | None) -> tuple[str, d
         return str(path), {}
     if path.is_file():
         raise TemperamentError(f"{name!r} is a file but not a .gguf file", "give a folder, a .gguf file or a hub id")
+    if name.startswith((".", "~", os.sep)) or len(path.parts) > 2:
+        raise TemperamentError(f"there is no file or folder {name!r}", "check the path")
     return name, {"revision": revision} if revision else {}
 
 
@@ -198,14 +217,24 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
 def _device(device: str | torch.device | None) -> torch.device:
     if device is None:
         return default_device()
+    remedy = "use cpu, cuda, cuda:N or mps"
     try:
         target = torch.device(device)
+    except RuntimeError:
+        raise TemperamentError(f"unknown device {str(device)!r}", remedy) from None
+    if target.type not in ("cpu", "cuda", "mps"):
+        raise TemperamentError(f"device {str(device)!r} is not supported", remedy)
+    try:
         torch.empty(0, device=target)
     except (RuntimeError, AssertionError) as error:
-        raise TemperamentError(
-            f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}", "use cpu, cuda, cuda:N or mps"
-        ) from error
+        raise TemperamentError(f"device {str(device)!r} cannot be used: {_reason(error)}", remedy) from error
     return target
+
+
+def _reason(error: BaseException) -> str:
+    """What a library's error says, on one line of at most 250 characters."""
+    kind = f"{type(error).__name__}: " if isinstance(error, LookupError) else ""  # KeyError says the key, no more
+    return textwrap.shorten(f"{kind}{error}", 250, placeholder=" …").rstrip(" .:") or type(error).__name__
 
 
 @contextmanager
@@ -213,16 +242,16 @@ def _quiet() -> Iterator[None]:
     """Keep the loaders' progress bars and load reports off the screen; faults are raised as errors instead."""
     from transformers.utils import logging as transformers_logging
 
-    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    loggers = [logging.getLogger(name) for name in ("transformers", "gguf")]
-    levels = [logger.level for logger in loggers]
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
+    bars = transformers_logging.is_progress_bar_enabled()
+    levels = {logger: logger.level for logger in (logging.getLogger("transformers"), logging.getLogger("gguf"))}
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        yield
+        with redirect_stderr(io.StringIO()):  # the GGUF reader's bar has no switch
+            yield
     finally:
-        transformers_logging.set_verbosity(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
         if bars:
-            transformers_logging.enable_progress_bar()
-        for logger, old in zip(loggers, levels, strict=True):
-            logger.setLevel(old)
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -20,11 +20,11 @@ def probe(
     """Raise ``TemperamentError`` unless all sites of the model behave as its table row says.
 
     One forward pass checks that each site of each block runs exactly once and that grouped Linears read the
-    same tensor. Then, for every kind of site, an edit in the first block must change the logits, and undoing
-    it must give bit-identical logits.
+    same tensor. Then an edit at each site of the first block must change the logits, and undoing it must give
+    bit-identical logits.
     """
     device = next(model.parameters()).device
-    size = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator,union-attr]
+    size = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
     tokens = (torch.arange(8, device=device) * 7 + 3).remainder(size).unsqueeze(0)
 
     def logits() -> Tensor:
@@ -32,37 +32,35 @@ def probe(
 
     with _watch(model, inputs, activations) as calls:
         base = logits()
-    _check_calls(family, inputs, activations, calls)
+    _check_calls(family, inputs, calls)
     if not torch.isfinite(base).all():
         raise TemperamentError(
             f"this {family.name} model computes logits that are not finite", "its weights are damaged: load it again"
         )
-    kinds = {linear.kind: linear for linear in reversed(linears)}
-    for kind, linear in kinds.items():
-        with _zeroed(model.get_submodule(linear.name)):
-            edited = logits()
-        _check_edit(family, kind, base, edited, logits())
+    for linear in linears:
+        if linear.layer == 0:
+            with _zeroed(model.get_submodule(linear.name)):
+                edited = logits()
+            _check_edit(family, linear.name, base, edited, logits())
     with _silenced(model.get_submodule(activations[0])):
         edited = logits()
-    _check_edit(family, "MLP activation", base, edited, logits())
+    _check_edit(family, activations[0], base, edited, logits())
 
 
-def _check_edit(family: Family, kind: str, base: Tensor, edited: Tensor, restored: Tensor) -> None:
+def _check_edit(family: Family, site: str, base: Tensor, edited: Tensor, restored: Tensor) -> None:
     if torch.equal(base, edited):
         raise TemperamentError(
-            f"an edit of {kind} does not change the logits of this {family.name} model",
+            f"an edit of {site} does not change the logits of this {family.name} model",
             "it cannot be edited here; check for fused or compiled modules, or load without acceleration",
         )
     if not torch.equal(base, restored):
         raise TemperamentError(
-            f"undoing an edit of {kind} does not restore the logits of this {family.name} model bit by bit",
+            f"undoing an edit of {site} does not restore the logits of this {family.name} model bit by bit",
             "the forward pass is not deterministic; disable dropout and non-deterministic kernels",
         )
 
 
-def _check_calls(
-    family: Family, inputs: Sequence[InputSite], activations: Sequence[str], calls: dict[str, list[tuple[int, tuple[int, ...]]]]
-) -> None:
+def _check_calls(family: Family, inputs: Sequence[InputSite], calls: dict[str, list[Tensor]]) -> None:
     for name, seen in calls.items():
         if len(seen) != 1:
             raise TemperamentError(
@@ -70,26 +68,25 @@ def _check_calls(
                 "fused or compiled modules bypass it; load the model without them",
             )
     for site in inputs:
-        if len({calls[name][0] for name in site.linears}) != 1:
+        if len({(calls[name][0].data_ptr(), calls[name][0].shape) for name in site.linears}) != 1:
             raise TemperamentError(
                 f"{', '.join(site.linears)} do not read the same input in this {family.name} model",
                 "the family's table row does not fit this checkpoint",
             )
-    del activations
 
 
 @contextmanager
 def _watch(
     model: nn.Module, inputs: Sequence[InputSite], activations: Sequence[str]
-) -> Iterator[dict[str, list[tuple[int, tuple[int, ...]]]]]:
-    """Record (address, shape) of what every site reads."""
-    calls: dict[str, list[tuple[int, tuple[int, ...]]]] = {}
+) -> Iterator[dict[str, list[Tensor]]]:
+    """Record what every site reads; the tensors are held, so that no two of them can share an address by reuse."""
+    calls: dict[str, list[Tensor]] = {}
     with ExitStack() as stack:
         for name in [*(name for site in inputs for name in site.linears), *activations]:
             calls[name] = []
 
             def record(_: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
-                calls[name].append((args[0].data_ptr(), tuple(args[0].shape)))
+                calls[name].append(args[0])
 
             handle = model.get_submodule(name).register_forward_pre_hook(record)
             stack.callback(handle.remove)
@@ -98,7 +95,7 @@ def _watch(
 
 @contextmanager
 def _zeroed(module: nn.Module) -> Iterator[None]:
-    weight: Tensor = module.weight.data  # type: ignore[assignment,union-attr]
+    weight: Tensor = module.weight.data  # type: ignore[assignment]
     original = weight.clone()
     weight.zero_()
     try:

@@ -1,0 +1,31 @@
+"""Atomic writes: a file is either the old one or the complete new one, whatever interrupts the writing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from temperament.errors import TemperamentError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` through a temporary file in the same folder and a rename."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise TemperamentError(f"{path} cannot be written: {error.strerror}", "choose a writable folder") from None
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise TemperamentError(f"{path} cannot be written: {error.strerror}", "free disk space or choose another folder") from None
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

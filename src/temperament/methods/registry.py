@@ -1,0 +1,193 @@
+"""The table of mask methods: name, equation, parameters, and the way from a signature pair to a recipe per pole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from temperament.calibration import Pole
+from temperament.errors import TemperamentError
+from temperament.methods.contrastive import Link, linked, standardised_difference, tiers, tilted
+from temperament.methods.randomise import permute_difference, permute_ratio, permute_shared_ratio, permute_whole
+from temperament.methods.recipe import Recipe
+from temperament.methods.sparse import damped_diagonal, sparse_importance
+from temperament.methods.wanda import Statistic, wanda_importance
+from temperament.models import InputSite
+from temperament.signatures import Moments, SignaturePair
+
+#: Smallest importance relative to the largest of a Linear; keeps products clear of the subnormal range.
+_LEAST = 2.0**-90
+
+
+class Parameters(BaseModel):
+    """Parameters of a method; an unknown name or a value out of range is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WandaParameters(Parameters):
+    variant: Literal["published", "released"] = "published"
+    statistic: Statistic | None = Field(None, description="mean_abs (published), sentence_l2 (released) or rms")
+
+
+class SparseParameters(Parameters):
+    damping: float = Field(0.01, ge=0, le=1, description="λ as a share of the mean diagonal")
+    block: int | None = Field(None, ge=2, description="choose K in blocks of this many columns instead of the whole row")
+
+
+class ContrastiveWandaParameters(Parameters):
+    variant: Literal["published", "released"] = "published"
+    link: Link = Field("relu", description="φ: relu or softplus")
+    temperature: float = Field(2.0, gt=0, description="τ of softplus(z/τ)")
+    epsilon: float = Field(1e-8, gt=0, description="ε of the standardised difference")
+
+
+class ContrastiveSparseParameters(Parameters):
+    variant: Literal["published", "appendix-k", "released"] = "published"
+    damping: float = Field(0.01, ge=0, le=1, description="λ as a share of the mean diagonal")
+    epsilon: float = Field(1e-8, gt=0, description="ε of the released variant's difference")
+
+
+class TiltParameters(Parameters):
+    t: float = Field(8.0, ge=0, le=64, description="weight of the log-ratio to the other pole")
+    floor: float = Field(1e-4, gt=0, lt=1, description="smallest rms, as a share of the Linear's rms")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row: how a method is named, explained, parametrised, computed and given a random control."""
+
+    name: str
+    equation: str
+    summary: str
+    parameters: type[Parameters]
+    recipe: Callable[[SignaturePair, Sequence[InputSite], Pole, Any], Recipe]
+    randomise: Callable[[Recipe, Recipe, Tensor], tuple[Recipe, Recipe]]
+    sparsity: str = "0.5"
+
+    def read(self, settings: dict[str, Any]) -> Parameters:
+        """Validate settings; the error names the first wrong one and what was expected."""
+        try:
+            return self.parameters(**settings)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            name = ".".join(map(str, fault["loc"]))
+            known = ", ".join(f"{key}={field.default}" for key, field in self.parameters.model_fields.items())
+            raise TemperamentError(
+                f"{self.name}: setting {name!r}: {fault['msg']}", f"settings and defaults: {known or 'none'}"
+            ) from None
+
+
+def _scaled(vector: Tensor, inputs: Sequence[InputSite]) -> Tensor:
+    """Scale each Linear's part to a maximum of 1 (the ranking stays) and store it in fp32."""
+    parts = []
+    for site in inputs:
+        part = vector[site.slice]
+        top = part.abs().max()
+        part = part / top if top > 0 else part
+        parts.append(torch.where(part.abs() < _LEAST, torch.zeros_like(part), part))
+    return torch.cat(parts).float()
+
+
+def _single(pole: Pole, vector: Tensor, inputs: Sequence[InputSite], **options: Any) -> Recipe:
+    return Recipe(options.pop("rule", "product"), pole, _scaled(vector, inputs).unsqueeze(0), **options)
+
+
+def _wanda(pair: SignaturePair, inputs: Sequence[InputSite], pole: Pole, p: WandaParameters) -> Recipe:
+    statistic: Statistic = p.statistic or ("mean_abs" if p.variant == "published" else "sentence_l2")
+    return _single(pole, wanda_importance(pair.pole(pole), statistic), inputs)
+
+
+def _sparse(pair: SignaturePair, inputs: Sequence[InputSite], pole: Pole, p: SparseParameters) -> Recipe:
+    vector = torch.cat([sparse_importance(pair.pole(pole), site.slice, p.damping) for site in inputs])
+    return _single(pole, vector, inputs, block=p.block)
+
+
+def _both(pair: SignaturePair, pole: Pole) -> tuple[Moments, Moments]:
+    return pair.pole(pole), pair.pole("minus" if pole == "plus" else "plus")
+
+
+def _contrastive_wanda(
+    pair: SignaturePair, inputs: Sequence[InputSite], pole: Pole, p: ContrastiveWandaParameters
+) -> Recipe:
+    own, other = _both(pair, pole)
+    z = standardised_difference(own, other, p.epsilon, under_root=p.variant == "released")
+    score = linked(z, p.link, p.temperature)
+    if p.link == "softplus" or p.variant == "released":
+        return _single(pole, score, inputs)
+    return _single(pole, tiers(score, wanda_importance(own)), inputs, rule="tiered")
+
+
+def _contrastive_sparse(
+    pair: SignaturePair, inputs: Sequence[InputSite], pole: Pole, p: ContrastiveSparseParameters
+) -> Recipe:
+    if p.variant == "released":
+        z = standardised_difference(*_both(pair, "plus"), p.epsilon, under_root=True)
+        return _single(pole, z.abs(), inputs, rule="appendix-k-product")
+    vectors = [
+        _scaled(torch.cat([damped_diagonal(pair.pole(side).mean_square[site.slice], p.damping) for site in inputs]), inputs)
+        for side in ("plus", "minus")  # type: ignore[arg-type]
+    ]
+    return Recipe("contested" if p.variant == "published" else "appendix-k", pole, torch.stack(vectors))
+
+
+def _tilt(pair: SignaturePair, inputs: Sequence[InputSite], pole: Pole, p: TiltParameters) -> Recipe:
+    own, other = _both(pair, pole)
+    vector = torch.cat([tilted(own.rms[site.slice], other.rms[site.slice], p.t, p.floor) for site in inputs])
+    return _single(pole, vector, inputs)
+
+
+def _randomise_sparse(plus: Recipe, minus: Recipe, order: Tensor) -> tuple[Recipe, Recipe]:
+    permute = permute_whole if plus.rule == "appendix-k-product" else permute_shared_ratio
+    return permute(plus, minus, order)
+
+
+METHODS: tuple[Method, ...] = (
+    Method("wanda", "|w_ij| · A_j (PS Eq. 3)", "activation-weighted magnitude of one pole", WandaParameters, _wanda, permute_ratio),
+    Method(
+        "sparse",
+        "w_ij² · (E[x_j²] + λ) (PS Eq. 5)",
+        "diagonal second-order saliency of one pole",
+        SparseParameters,
+        _sparse,
+        permute_ratio,
+    ),
+    Method(
+        "contrastive-wanda",
+        "|w_ij| · φ(z_j), z_j = (μ_j − μ'_j) / (√(σ²_j + σ'²_j) + ε) (PS Eq. 8)",
+        "magnitude weighted by how much more active an input is than on the other pole",
+        ContrastiveWandaParameters,
+        _contrastive_wanda,
+        permute_difference,
+    ),
+    Method(
+        "contrastive-sparse",
+        "S̃⁺_ij − S̃⁻_ij, S̃ = w²H / row sum (PS Eq. 9)",
+        "each contested weight goes to the pole where its share of the row's saliency is larger",
+        ContrastiveSparseParameters,
+        _contrastive_sparse,
+        _randomise_sparse,
+    ),
+    Method(
+        "contrastive-tilt",
+        "|w_ij| · A_j · (A_j / A'_j)^t (ours)",
+        "activation-weighted magnitude, tilted by the ratio to the other pole",
+        TiltParameters,
+        _tilt,
+        permute_ratio,
+        sparsity="0.2",
+    ),
+)
+
+
+def find_method(name: str) -> Method:
+    """The row of that name, or an error that lists the names."""
+    for method in METHODS:
+        if method.name == name:
+            return method
+    raise TemperamentError(f"unknown method {name!r}", f"use one of {', '.join(method.name for method in METHODS)}")

@@ -1,0 +1,152 @@
+"""The ``.persona`` file: safetensors layout, a validated JSON header, a SHA-256 over every byte, atomic writes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from temperament.calibration import Pole
+from temperament.container import checked_tensor, read_container, write_container
+from temperament.errors import TemperamentError
+from temperament.methods import Recipe, SparsityPlan
+from temperament.methods.recipe import RULES, Rule
+from temperament.personas.masks import PackedMasks
+from temperament.personas.persona import MaskEdit, Persona, PromptEdit
+
+FORMAT_VERSION = 1
+_REMEDY = "copy it again from its source, or extract it again"
+
+
+class MaskHeader(BaseModel):
+    """How the mask is stored: ``rule`` (and ``block``) of a recipe, or ``linears`` of packed bits."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    sparsity: dict[str, str]
+    checksum: str
+    rule: str | None = None
+    block: int | None = None
+    linears: list[tuple[str, int, int]] | None = None
+
+
+class Header(BaseModel):
+    """The JSON header of a persona file, version 1."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    format_version: int
+    kind: Literal["mask", "prompt"]
+    name: str
+    pole: Pole
+    provenance: dict[str, Any]
+    mask: MaskHeader | None = None
+    prompt: str | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class _Content:
+    tensors: dict[str, Tensor]
+    mask: MaskHeader | None
+    prompt: str | None
+
+
+def save_persona(persona: Persona, path: Path) -> Path:
+    """Write a persona; the file is complete or not there at all. Returns the path."""
+    content = _mask_content(persona.edit) if isinstance(persona.edit, MaskEdit) else _prompt_content(persona.edit)
+    header = Header(
+        format_version=FORMAT_VERSION,
+        kind="mask" if isinstance(persona.edit, MaskEdit) else "prompt",
+        name=persona.name,
+        pole=persona.pole,
+        provenance=dict(persona.provenance),
+        mask=content.mask,
+        prompt=content.prompt,
+    )
+    groups = [int.from_bytes(bytes.fromhex(key), "big", signed=True) for key in sorted(persona.groups)]
+    tensors = {**content.tensors, "groups": torch.tensor(groups, dtype=torch.int64)}
+    write_container(path, tensors, header.model_dump(exclude_none=True, exclude={"sha256"}))
+    return path
+
+
+def _prompt_content(edit: PromptEdit) -> _Content:
+    return _Content({}, None, edit.text)
+
+
+def _mask_content(edit: MaskEdit) -> _Content:
+    sparsity = edit.sparsity.as_json()
+    if edit.recipe is not None:
+        header = MaskHeader(sparsity=sparsity, checksum=edit.checksum, rule=edit.recipe.rule, block=edit.recipe.block)
+        return _Content({"importance": edit.recipe.vectors}, header, None)
+    if edit.packed is None:
+        raise ValueError("a mask edit needs a recipe or packed bits")
+    shapes = [(name, *bits.shape) for name, bits in edit.packed.bits.items()]
+    flat = [bits.flatten() for bits in edit.packed.bits.values()]
+    bits = torch.cat(flat) if flat else torch.empty(0, dtype=torch.uint8)
+    return _Content({"bits": bits}, MaskHeader(sparsity=sparsity, checksum=edit.checksum, linears=shapes), None)
+
+
+def open_persona(path: str | Path) -> Persona:
+    """Read and verify a persona file; the mask itself is rebuilt and checked when it is first worn.
+
+    Raises ``TemperamentError`` naming the file and the remedy for anything damaged, foreign or too new.
+    """
+    path = Path(path)
+    tensors, raw = read_container(path, kind="persona file", remedy=_REMEDY)
+    version = raw.get("format_version")
+    if version != FORMAT_VERSION:
+        raise TemperamentError(
+            f"persona file {str(path)!r} has format version {version!r}, this version reads {FORMAT_VERSION}",
+            "upgrade temperament" if isinstance(version, int) and version > FORMAT_VERSION else _REMEDY,
+        )
+    try:
+        header = Header.model_validate_json(_json(raw))
+        groups = checked_tensor(tensors, "groups", torch.int64, 1)
+        keys = frozenset(value.to_bytes(8, "big", signed=True).hex() for value in groups.tolist())
+        return Persona(header.name, header.pole, _edit(header, tensors), header.provenance, keys)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        reason = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+    except (ValueError, KeyError, TypeError) as error:
+        reason = str(error)
+    raise TemperamentError(f"persona file {str(path)!r} is damaged ({reason})", _REMEDY)
+
+
+def _json(raw: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(raw)
+
+
+def _edit(header: Header, tensors: dict[str, Tensor]) -> MaskEdit | PromptEdit:
+    if header.kind == "prompt":
+        if header.prompt is None:
+            raise ValueError("the prompt is missing")
+        return PromptEdit(header.prompt)
+    mask = header.mask
+    if mask is None:
+        raise ValueError("the mask header is missing")
+    sparsity = SparsityPlan.of(mask.sparsity)
+    if mask.rule is not None:
+        if mask.rule not in RULES:
+            raise ValueError(f"unknown mask rule {mask.rule!r}")
+        rule: Rule = mask.rule  # type: ignore[assignment]
+        vectors = checked_tensor(tensors, "importance", torch.float32, 2)
+        return MaskEdit(sparsity, mask.checksum, recipe=Recipe(rule, header.pole, vectors, mask.block))
+    return MaskEdit(sparsity, mask.checksum, packed=_unpacked(mask, checked_tensor(tensors, "bits", torch.uint8, 1)))
+
+
+def _unpacked(mask: MaskHeader, bits: Tensor) -> PackedMasks:
+    shapes = mask.linears or []
+    sizes = [math.prod(shape) for _, *shape in shapes]
+    if any(min(shape) < 1 for _, *shape in shapes) or sum(sizes) != len(bits):
+        raise ValueError("the packed bits do not fit the listed Linears")
+    parts = bits.split(sizes) if sizes else ()
+    packed = PackedMasks({name: part.view(rows, columns) for (name, rows, columns), part in zip(shapes, parts, strict=True)})
+    if packed.checksum != mask.checksum:
+        raise ValueError("the packed mask does not match its checksum")
+    return packed

@@ -1,0 +1,54 @@
+"""Token sequences in batches of similar length, padded on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from temperament.models.dialogue import Encoded
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``rows`` are positions in the original list; ``ids`` (sentences, tokens) is padded on the right.
+
+    Attention is causal and padding comes last, so no real token sees it and no attention mask is needed.
+    """
+
+    rows: tuple[int, ...]
+    ids: Tensor
+    items: tuple[Encoded, ...]
+
+
+def length_buckets(items: Sequence[Encoded], *, padding: int, tokens: int, rows: int) -> list[Batch]:
+    """Sort by length and cut into batches of at most ``tokens`` padded tokens and ``rows`` sentences."""
+    order = sorted(range(len(items)), key=lambda index: (-len(items[index].ids), index))
+    batches: list[Batch] = []
+    while order:
+        longest = len(items[order[0]].ids)
+        take = max(1, min(rows, tokens // longest))
+        batches.append(_pad(order[:take], items, longest, padding))
+        order = order[take:]
+    return batches
+
+
+def _pad(indices: list[int], items: Sequence[Encoded], longest: int, padding: int) -> Batch:
+    chosen = tuple(items[index] for index in indices)
+    ids = torch.tensor([[*item.ids, *[padding] * (longest - len(item.ids))] for item in chosen])
+    return Batch(tuple(indices), ids, chosen)
+
+
+def counted_tokens(batch: Batch, *, whole: bool = False) -> tuple[int, Tensor]:
+    """Which tokens count: the response tokens, or with ``whole`` every one; padding never does.
+
+    Returns the first position at which any sentence counts, and from there on (sentences, tokens) zeros and ones.
+    """
+    begins = [0 if whole else item.start for item in batch.items]
+    first = min(begins)
+    positions = torch.arange(first, batch.ids.shape[1])
+    begin = torch.tensor(begins).unsqueeze(1)
+    end = torch.tensor([len(item.ids) for item in batch.items]).unsqueeze(1)
+    return first, ((positions >= begin) & (positions < end)).float()

@@ -1,0 +1,179 @@
+"""Collect signatures: one batched forward pass per calibration text, hooks on the Linear inputs only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from temperament.calibration import Contrast, Example
+from temperament.calibration.contrast import POLES
+from temperament.errors import TemperamentError
+from temperament.models import InputSite, LoadedModel
+from temperament.models.dialogue import Encoded
+from temperament.signatures.batches import Batch, length_buckets, counted_tokens
+from temperament.signatures.signature import Signature, SignaturePair
+from temperament.signatures.statistics import Moments, batch_moments, input_sums, merge
+from temperament.signatures.store import Partial, discard_partial, load_partial, save_partial
+
+Tokens = Literal["response", "all"]
+Progress = Callable[[int, int], None]
+
+#: Longest calibration sequence (PS App. K).
+MAX_TOKENS = 512
+#: Seconds between two saved partial results.
+_SAVE_EVERY = 20.0
+
+
+def signature_provenance(lm: LoadedModel, contrast: Contrast, tokens: Tokens, seed: int) -> dict[str, str]:
+    """Everything the numbers depend on; two runs with equal provenance give bit-identical signatures."""
+    return {
+        "model": lm.fingerprint,
+        "tokenizer": lm.tokenizer_hash,
+        "template": lm.template_hash,
+        "data": contrast.hash,
+        "tokens": tokens,
+        "seed": str(seed),
+        "dtype": str(lm.dtype).removeprefix("torch."),
+        "device": lm.device.type,
+        "max_tokens": str(min(MAX_TOKENS, lm.max_tokens)),
+    }
+
+
+@torch.inference_mode()
+def collect(
+    lm: LoadedModel,
+    contrast: Contrast,
+    *,
+    tokens: Tokens = "response",
+    seed: int = 42,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    batch_tokens: int = 2048,
+    batch_rows: int = 64,
+) -> SignaturePair:
+    """Run the contrast through the model once and return the statistics of every Linear input.
+
+    Each pole is divided into two seeded halves. With a ``folder`` the work done so far is kept there every
+    20 seconds and after an interruption; the next call goes on from it and ends with identical numbers.
+    """
+    if lm.worn:
+        raise TemperamentError("signatures describe the unedited model, but a persona is worn", "leave lm.wear() first")
+    provenance = signature_provenance(lm, contrast, tokens, seed)
+    queue = _queue(lm, contrast, tokens, seed, batch_tokens, batch_rows)
+    key = hashlib.sha256(json.dumps([provenance, batch_tokens, batch_rows]).encode()).hexdigest()
+    state = load_partial(folder, key) if folder else None
+    if state is None:
+        state = Partial(0, tuple(Moments.zeros(lm.width) for _ in range(4)))
+    done, parts = state.done, [part.to(lm.device) for part in state.parts]
+    saved = time.monotonic()
+    with ExitStack() as stack:
+        collector = stack.enter_context(collecting(lm))
+        if folder:
+            stack.callback(lambda: save_partial(folder, key, Partial(done, tuple(parts))) if done < len(queue) else None)
+        for slot, batch in queue[done:]:
+            parts[slot] = merge(parts[slot], collector(batch, whole=tokens == "all", so_far=parts[slot]))
+            done += 1
+            if progress:
+                progress(done, len(queue))
+            if folder and time.monotonic() - saved > _SAVE_EVERY:
+                save_partial(folder, key, Partial(done, tuple(parts)))
+                saved = time.monotonic()
+    if folder:
+        discard_partial(folder)
+    first, second, third, fourth = (part.to("cpu") for part in parts)
+    return SignaturePair(Signature((first, second)), Signature((third, fourth)), provenance, contrast.group_keys)
+
+
+def _queue(
+    lm: LoadedModel, contrast: Contrast, tokens: Tokens, seed: int, batch_tokens: int, batch_rows: int
+) -> list[tuple[int, Batch]]:
+    """Batches of all four halves: slots 0 and 1 of the plus pole, 2 and 3 of the minus pole."""
+    queue: list[tuple[int, Batch]] = []
+    for index, pole in enumerate(POLES):
+        examples = sorted(contrast.pole(pole), key=lambda example: example.text)
+        random.Random(f"{seed} {pole}").shuffle(examples)
+        middle = (len(examples) + 1) // 2
+        for half, part in enumerate((examples[:middle], examples[middle:])):
+            encoded = encode_all(lm, part, tokens)
+            queue += [
+                (2 * index + half, batch)
+                for batch in length_buckets(encoded, padding=padding_id(lm), tokens=batch_tokens, rows=batch_rows)
+            ]
+    return queue
+
+
+def padding_id(lm: LoadedModel) -> int:
+    """Any valid token id; padding is never attended to or counted."""
+    value = lm.tokenizer.pad_token_id
+    return int(value) if isinstance(value, int) else 0
+
+
+def encode_all(lm: LoadedModel, examples: Sequence[Example], tokens: Tokens) -> list[Encoded]:
+    """Encode calibration examples; one that leaves no response token within the limit is an error."""
+    encoded = [lm.encode(example.prompt, example.response, MAX_TOKENS) for example in examples]
+    for example, item in zip(examples, encoded, strict=True):
+        if tokens == "response" and len(item.ids) <= item.start:
+            raise TemperamentError(
+                f"the prompt {example.prompt[:50]!r} fills all {MAX_TOKENS} tokens, so no response token is left",
+                "shorten the prompt",
+            )
+    return encoded
+
+
+class _Collector:
+    """Holds the batch at hand for the hooks and turns what they see into Moments."""
+
+    def __init__(self, lm: LoadedModel) -> None:
+        self._lm = lm
+        self._begin = 0
+        self._counted = torch.empty(0)
+        self._shift: Tensor | None = None
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, batch: Batch, *, whole: bool, so_far: Moments) -> Moments:
+        """Statistics of one batch; the means ``so_far`` serve as the shift."""
+        self._begin, counted = counted_tokens(batch, whole=whole)
+        self._counted = counted.to(self._lm.device)
+        self._shift = so_far.mean.float() if so_far.count else None
+        self._seen = []
+        backbone(self._lm)(input_ids=batch.ids.to(self._lm.device), use_cache=False)
+        sums, shift = (torch.cat(parts, -1) for parts in zip(*self._seen, strict=True))
+        self._seen = []
+        return batch_moments(sums, shift, int(counted.sum()), len(counted))
+
+    def see(self, site: InputSite, x: Tensor) -> None:
+        """Called by the hook on a Linear input ``x`` (sentences, tokens, inputs)."""
+        counted = x[:, self._begin :]
+        if self._shift is None:  # the first sentence is near enough to the mean
+            shift = counted[0][self._counted[0].bool()].abs().float().mean(0)
+        else:
+            shift = self._shift[site.slice]
+        self._seen.append((input_sums(counted, self._counted, shift), shift))
+
+
+def backbone(lm: LoadedModel) -> nn.Module:
+    """The model without its LM head: logits are not needed for statistics."""
+    return lm.model.get_submodule(lm.family.blocks.partition(".")[0])
+
+
+@contextmanager
+def collecting(lm: LoadedModel) -> Iterator[_Collector]:
+    """Attach one hook per distinct Linear input; all are removed on exit."""
+    collector = _Collector(lm)
+    with ExitStack() as stack:
+        for site in lm.inputs:
+
+            def see(_: nn.Module, args: tuple[Any, ...], site: InputSite = site) -> None:
+                collector.see(site, args[0])
+
+            stack.callback(lm.module(site.linears[0]).register_forward_pre_hook(see).remove)
+        yield collector

@@ -1,0 +1,107 @@
+"""Signatures on disk: one file per pole, and the partial result of an interrupted run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from temperament.container import checked_tensor, read_container, write_container
+from temperament.errors import TemperamentError
+from temperament.models.fingerprint import text_hash
+from temperament.signatures.signature import Signature, SignaturePair
+from temperament.signatures.statistics import Moments
+
+FORMAT_VERSION = 1
+_REMEDY = "delete it and run the extraction again"
+_FILES = ("plus.safetensors", "minus.safetensors")
+_PARTIAL = "partial.safetensors"
+
+
+@dataclass(frozen=True)
+class Partial:
+    """An interrupted collection: batches done, and the statistics of plus and minus halves so far."""
+
+    done: int
+    parts: tuple[Moments, ...]
+
+
+def save_signatures(folder: Path, pair: SignaturePair) -> SignaturePair:
+    """Write both poles; returns the pair with its hash, which persona files refer to."""
+    digests = []
+    for name, signature in zip(_FILES, (pair.plus, pair.minus), strict=True):
+        header = {
+            "format_version": FORMAT_VERSION,
+            "kind": "signature",
+            "provenance": pair.provenance,
+            "groups": sorted(pair.groups),
+            "counts": [[half.count, half.sentences] for half in signature.halves],
+        }
+        digests.append(write_container(folder / name, _tensors(signature.halves), header))
+    return SignaturePair(pair.plus, pair.minus, pair.provenance, pair.groups, text_hash(" ".join(digests)))
+
+
+def load_signatures(folder: Path) -> SignaturePair:
+    """Read both poles; any damage is a ``TemperamentError``."""
+    signatures, headers = [], []
+    for name in _FILES:
+        path = folder / name
+        tensors, header = read_container(path, kind="signature file", remedy=_REMEDY)
+        if header.get("format_version") != FORMAT_VERSION or header.get("kind") != "signature":
+            raise TemperamentError(f"{path} has signature format {header.get('format_version')!r}, {FORMAT_VERSION} expected", _REMEDY)
+        first, second = _moments(path, tensors, header["counts"])
+        signatures.append(Signature((first, second)))
+        headers.append(header)
+    if headers[0]["provenance"] != headers[1]["provenance"]:
+        raise TemperamentError(f"the two signature files in {folder} come from different runs", _REMEDY)
+    digest = text_hash(" ".join(header["sha256"] for header in headers))
+    return SignaturePair(signatures[0], signatures[1], headers[0]["provenance"], frozenset(headers[0]["groups"]), digest)
+
+
+def find_signatures(folder: Path, provenance: dict[str, str]) -> SignaturePair | None:
+    """Saved signatures with exactly this provenance, or None."""
+    if not all((folder / name).is_file() for name in _FILES):
+        return None
+    pair = load_signatures(folder)
+    return pair if pair.provenance == provenance else None
+
+
+def save_partial(folder: Path, key: str, partial: Partial) -> None:
+    """Keep the work done so far; ``key`` identifies the run it belongs to."""
+    header = {"key": key, "done": partial.done, "counts": [[part.count, part.sentences] for part in partial.parts]}
+    write_container(folder / _PARTIAL, _tensors(partial.parts), header)
+
+
+def load_partial(folder: Path, key: str) -> Partial | None:
+    """The kept work of the run identified by ``key``, or None; a damaged or foreign file is no work done."""
+    path = folder / _PARTIAL
+    if not path.is_file():
+        return None
+    try:
+        tensors, header = read_container(path, kind="partial signature", remedy=_REMEDY)
+        return Partial(header["done"], _moments(path, tensors, header["counts"])) if header["key"] == key else None
+    except TemperamentError:
+        return None
+
+
+def discard_partial(folder: Path) -> None:
+    (folder / _PARTIAL).unlink(missing_ok=True)
+
+
+def _tensors(parts: tuple[Moments, ...]) -> dict[str, Tensor]:
+    return {name: torch.stack([getattr(part, name) for part in parts]) for name in ("mean", "m2", "l2")}
+
+
+def _moments(path: Path, tensors: dict[str, Tensor], counts: list[list[int]]) -> tuple[Moments, ...]:
+    try:
+        mean, m2, l2 = (checked_tensor(tensors, name, torch.float64, 2) for name in ("mean", "m2", "l2"))
+        if not mean.shape == m2.shape == l2.shape or len(counts) != len(mean):
+            raise ValueError("shapes differ")
+    except ValueError as error:
+        raise TemperamentError(f"{path} is damaged: {error}", _REMEDY) from None
+    return tuple(
+        Moments(int(count), int(sentences), *values)
+        for (count, sentences), *values in zip(counts, mean, m2, l2, strict=True)
+    )

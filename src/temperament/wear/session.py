@@ -1,0 +1,35 @@
+"""The context manager that wears a plan on a model and owns everything it attaches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from temperament.models import LoadedModel
+from temperament.personas import MaskEdit, Persona, Plan
+from temperament.wear.masks import wear_masks
+
+
+@contextmanager
+def wear(lm: LoadedModel, worn: Persona | Plan | None, strength: float = 1.0) -> Iterator[LoadedModel]:
+    """Wear ``worn`` while the block runs; afterwards every weight is bit-identical and no hook remains.
+
+    Blocks nest: an inner plan is worn on top of the outer one. Strength 0 is exactly the base. Everything is
+    checked and every mask is rebuilt and verified before the first weight changes.
+    """
+    plan = Plan.of(worn, strength)
+    active = [(persona, share) for persona, share in plan.items if share > 0]
+    for persona, _ in active:
+        persona.check_model(lm)
+        if isinstance(persona.edit, MaskEdit):
+            persona.edit.masks(lm)
+    with ExitStack() as stack:
+        for persona, share in active:
+            if isinstance(persona.edit, MaskEdit):
+                wear_masks(lm, persona.edit.masks(lm), share, stack)
+            else:
+                stack.callback(setattr, lm, "system_prompt", lm.system_prompt)
+                lm.system_prompt = "\n\n".join(filter(None, (lm.system_prompt, persona.edit.text)))
+        stack.callback(setattr, lm, "worn", lm.worn)
+        lm.worn = (*lm.worn, *(f"{share:g}*{persona.name}" for persona, share in active))
+        yield lm

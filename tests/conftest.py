@@ -1,0 +1,68 @@
+"""What the tests share: tiny models of every family, loaded once, and the folder of public data where there is one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is imported
+
+import pytest
+import torch
+from tiny import MODEL_TYPES, make_tiny
+
+from temperament.models import LoadedModel, load_model
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: uses a real model")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """One thread for tiny models: on a busy machine waiting for a second one takes ten times the work itself."""
+    torch.set_num_threads(2 if item.get_closest_marker("slow") else 1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A saved tiny model with tokenizer and chat template for every ``model_type`` of the table."""
+    root = tmp_path_factory.mktemp("tiny")
+    return {model_type: make_tiny(root / model_type, model_type) for model_type in MODEL_TYPES}
+
+
+@pytest.fixture(scope="session", params=MODEL_TYPES)
+def tiny_model(request: pytest.FixtureRequest, tiny_folders: dict[str, Path]) -> LoadedModel:
+    """Every family in turn, float32 on the CPU; shared, so leave it as it was found.
+
+    ``@pytest.mark.parametrize("tiny_model", ["llama", "gpt2"], indirect=True)`` picks some families.
+    """
+    return _load(tiny_folders[request.param])
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tiny_folders: dict[str, Path]) -> LoadedModel:
+    """A Llama, float32 on the CPU; shared, so leave it as it was found."""
+    return _load(tiny_folders["llama"])
+
+
+@pytest.fixture
+def fresh_llama(tiny_folders: dict[str, Path]) -> LoadedModel:
+    """The Llama loaded for this test alone, which may break it."""
+    return _load(tiny_folders["llama"])
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of published data sets that ``$TEMPERAMENT_DATA`` names."""
+    name = os.environ.get("TEMPERAMENT_DATA")
+    if not name:
+        pytest.skip("TEMPERAMENT_DATA is not set: the published data sets are not here")
+    folder = Path(name)
+    if not folder.is_dir():
+        pytest.fail(f"TEMPERAMENT_DATA={name!r} is not a folder")
+    return folder
+
+
+def _load(folder: Path) -> LoadedModel:
+    model: LoadedModel = load_model(str(folder), dtype="float32", device="cpu")
+    return model
