@@ -240,18 +240,12 @@ def _reason(error: BaseException) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the loaders' progress bars and load reports off the screen; faults are raised as errors instead."""
-    from transformers.utils import logging as transformers_logging
-
-    bars = transformers_logging.is_progress_bar_enabled()
     levels = {logger: logger.level for logger in (logging.getLogger("transformers"), logging.getLogger("gguf"))}
     for logger in levels:
         logger.setLevel(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        with redirect_stderr(io.StringIO()):  # the GGUF reader's bar has no switch
+        with redirect_stderr(io.StringIO()):  # bars; the GGUF reader's has no switch
             yield
     finally:
         for logger, level in levels.items():
             logger.setLevel(level)
-        if bars:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

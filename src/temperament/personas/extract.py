@@ -135,8 +135,13 @@ def provenance(lm: LoadedModel, contrast: Contrast, pair: SignaturePair) -> dict
             "seed": pair.provenance.get("seed", ""),
         },
         "signatures": pair.hash,
-        "versions": {name: _version(name) for name in ("temperament", "torch", "transformers", "numpy")},
+        "versions": package_versions(),
     }
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that figures depend on."""
+    return {name: _version(name) for name in ("temperament", "torch", "transformers", "numpy")}
 
 
 def _version(name: str) -> str:

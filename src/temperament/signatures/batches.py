@@ -23,13 +23,21 @@ class Batch:
     items: tuple[Encoded, ...]
 
 
-def length_buckets(items: Sequence[Encoded], *, padding: int, tokens: int, rows: int) -> list[Batch]:
-    """Sort by length and cut into batches of at most ``tokens`` padded tokens and ``rows`` sentences."""
-    order = sorted(range(len(items)), key=lambda index: (-len(items[index].ids), index))
+def length_buckets(
+    items: Sequence[Encoded], *, padding: int, tokens: int, rows: int, positions: int | None = None
+) -> list[Batch]:
+    """Sort by length and cut into batches of at most ``tokens`` padded tokens and ``rows`` sentences.
+
+    ``positions`` also bounds (sentences × positions from the earliest response token on), for callers that
+    compute logits there.
+    """
+    order = sorted(range(len(items)), key=lambda index: (-len(items[index].ids), items[index].start, index))
     batches: list[Batch] = []
     while order:
         longest = len(items[order[0]].ids)
-        take = max(1, min(rows, tokens // longest))
+        take = max(1, min(rows, tokens // longest, len(order)))
+        while positions and take > 1 and take * (longest - min(items[i].start for i in order[:take])) > positions:
+            take -= 1
         batches.append(_pad(order[:take], items, longest, padding))
         order = order[take:]
     return batches

@@ -1,0 +1,73 @@
+"""``perplexity``: what wearing costs the model on neutral text, as a ratio to the unworn model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from temperament.calibration.public import read_text
+from temperament.errors import TemperamentError
+from temperament.evaluate.bootstrap import Array, Measured, measured
+from temperament.models import LoadedModel
+from temperament.models.dialogue import Encoded
+
+#: Longest window of neutral text, in tokens.
+_WINDOW = 256
+
+
+def neutral_passages(path: Path | None = None) -> tuple[str, ...]:
+    """Passages of the package's own neutral text, or of a WikiText-style file (headings and blank lines dropped).
+
+    The text serves measurement only; it is never calibrated on.
+    """
+    text = read_text(path) if path else (files("temperament.evaluate") / "neutral.txt").read_text(encoding="utf-8")
+    passages = tuple(
+        line.strip() for line in text.splitlines() if len(line.split()) >= 8 and not line.strip().startswith("=")
+    )
+    if not passages:
+        raise TemperamentError(f"{path} holds no passage of eight words or more", "give a plain text with one paragraph a line")
+    return passages
+
+
+def encode_passages(lm: LoadedModel, passages: Sequence[str]) -> list[Encoded]:
+    """Passages as plain text in windows of at most 256 tokens; every token but a window's first is scored.
+
+    A worn system prompt stands before each window and is not scored.
+    """
+    head = list(lm.tokenizer(f"{lm.system_prompt}\n\n").input_ids) if lm.system_prompt else []
+    size = min(_WINDOW, lm.max_tokens - len(head))
+    encoded = []
+    for passage in passages:
+        ids = list(lm.tokenizer(passage, add_special_tokens=not head).input_ids)
+        for begin in range(0, len(ids), size):
+            window = ids[begin : begin + size]
+            if len(window) > 1:
+                encoded.append(Encoded((*head, *window), len(head) + 1))
+    return encoded
+
+
+def perplexity(plus: Array, minus: Array, base: Array, *, seed: int) -> Measured:
+    """Ratios of perplexity worn to unworn.
+
+    Each array (windows, 2) holds summed log-probability and scored tokens per window. ``plus`` and ``minus`` are
+    the two personas' ratios, ``base`` the unworn perplexity; the value is the larger ratio of the two.
+    """
+    sides = {"plus": plus, "minus": minus}
+    ratios = {name: _measured_ratio(side, base, seed) for name, side in sides.items()}
+    worst = max(ratios.values(), key=lambda ratio: ratio.value)
+    extra: dict[str, Any] = {name: ratio.value for name, ratio in ratios.items()}
+    extra |= {f"{name}_interval": [ratio.low, ratio.high] for name, ratio in ratios.items()}
+    extra |= {"base": float(np.exp(-base[:, 0].sum() / base[:, 1].sum())), "tokens": int(base[:, 1].sum())}
+    return Measured(worst.value, worst.low, worst.high, len(base), extra)
+
+
+def _measured_ratio(side: Array, base: Array, seed: int) -> Measured:
+    return measured((side[:, 0], side[:, 1], base[:, 0], base[:, 1]), _ratio, seed=seed, paired=True)
+
+
+def _ratio(total: Array, tokens: Array, base: Array, base_tokens: Array, axis: int = -1) -> Any:
+    return np.exp(base.sum(axis=axis) / base_tokens.sum(axis=axis) - total.sum(axis=axis) / tokens.sum(axis=axis))
