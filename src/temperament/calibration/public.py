@@ -36,6 +36,7 @@ class _Collector:
         self.minus: list[Example] = []
         self.choices: list[Choice] = []
         self.incomplete: list[int] = []
+        self.splits: dict[str, Split | None] = {}
 
     def add(self, pole: Pole, example: Example) -> None:
         (self.plus if pole == "plus" else self.minus).append(example)
@@ -82,11 +83,11 @@ def read_pair(plus: Path, minus: Path) -> Contrast:
             for number, row in _rows(path):
                 instruction = _text(path, number, row, "instruction")
                 output = _text(path, number, row, "output")
-                extra = str(row.get("input") or "").strip()
+                extra = _text(path, number, row, "input") if str(row.get("input") or "").strip() else ""
                 prompt = f"{instruction}\n{extra}" if extra else instruction
                 collector.add(pole, Example(prompt, output, group=prompt))
         else:
-            for line in read_text(path).splitlines():
+            for line in read_text(path).split("\n"):
                 if line.strip():
                     collector.add(pole, Example(NEUTRAL_PROMPT, line.strip(), group=line.strip()))
     return _finish(f"{plus.stem}-{minus.stem}", plus, collector)
@@ -140,24 +141,37 @@ def _rows(path: Path) -> Iterator[Row]:
         except csv.Error as error:
             raise TemperamentError(f"{path} line {reader.line_num}: {error}", "check the quotes of this row") from None
     elif path.suffix == ".json":
-        try:
-            rows = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise TemperamentError(f"{path} line {error.lineno}: not JSON ({error.msg})", "expected a list of objects") from None
+        rows = _json(path, 1, text, "a list of objects")
         if not isinstance(rows, list):
-            raise TemperamentError(f"{path}: a JSON {type(rows).__name__}", "expected a list of objects")
-        for number, row in enumerate(rows, 1):
+            raise TemperamentError(f"{path} line 1: a JSON {type(rows).__name__}", "expected a list of objects")
+        for row, number in zip(rows, _entry_lines(text), strict=False):
             yield number, _object(path, number, row)
     else:
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise TemperamentError(
-                        f"{path} line {number}: not JSON ({error.msg})", "expected one JSON object a line"
-                    ) from None
-                yield number, _object(path, number, row)
+                yield number, _object(path, number, _json(path, number, line, "one JSON object a line"))
+
+
+def _json(path: Path, number: int, text: str, expected: str) -> Any:
+    """The JSON value of ``text``, which begins on line ``number`` of the file."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        number, reason = number + error.lineno - 1, error.msg
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nested that deep
+        reason = str(error)
+    raise TemperamentError(f"{path} line {number}: not JSON ({reason})", f"expected {expected}")
+
+
+def _entry_lines(text: str) -> Iterator[int]:
+    """The line on which each entry of a JSON list begins."""
+    decoder, line, counted, position = json.JSONDecoder(), 1, 0, text.index("[") + 1
+    while True:
+        while text[position] in ", \t\r\n":
+            position += 1
+        line, counted = line + text.count("\n", counted, position), position
+        yield line
+        _, position = decoder.raw_decode(text, position)
 
 
 def _object(path: Path, number: int, row: Any) -> dict[str, Any]:
@@ -170,6 +184,8 @@ def _text(path: Path, number: int, row: dict[str, Any], key: str) -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         raise TemperamentError(f"{path} line {number}: the field {key!r} is missing or empty", f"expected a text in {key!r}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise TemperamentError(f"{path} line {number}: {key!r} holds half a character (a lone \\uD8xx)", "expected whole characters")
     return value.strip()
 
 
@@ -187,6 +203,12 @@ def _own(path: Path, number: int, row: dict[str, Any], collector: _Collector) ->
     if split is not None and split not in SPLITS[:3]:
         raise TemperamentError(f"{path} line {number}: 'split' is {split!r}", f"expected {', '.join(SPLITS[:3])} or no such field")
     group = response if prompt == NEUTRAL_PROMPT else prompt
+    earlier = collector.splits.setdefault(group, split)
+    if earlier != split:
+        raise TemperamentError(
+            f"{path} line {number}: {group[:40]!r} has the split {split or 'none'} here and {earlier or 'none'} above",
+            "expected one split for all rows with the same prompt",
+        )
     collector.add(pole, Example(prompt, response, group=group, split=split))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,18 +38,23 @@ def resolve_contrast(spec: str, *, split: Split = "calibration", limit: int | No
 def _read(source: str) -> Contrast:
     if find_trait(source):
         return builtin_contrast(source)
-    path = Path(source).expanduser()
-    if path.is_file():
+    path = _path(source)
+    if os.path.isfile(path):
         contrast = read_contrast(path)
         trait = find_trait(path.stem)  # a public file on a built-in trait: the written prompts fit its poles
         return replace(contrast, prompts=trait.prompts) if trait else contrast
-    pair = [Path(part.strip()).expanduser() for part in source.split(",")]
+    pair = [_path(part.strip()) for part in source.split(",")]
     if len(pair) == 2:
         for part in pair:
-            if not part.is_file():
+            if not os.path.isfile(part):
                 raise TemperamentError(f"there is no contrast file {str(part)!r}", "check the path")
         return read_pair(pair[0], pair[1])
     names = ", ".join(trait.name for trait in TRAITS)
     raise TemperamentError(
         f"{source!r} is neither a built-in contrast nor a file", f"use one of {names}, or a file: {FORMATS}"
     )
+
+
+def _path(text: str) -> Path:
+    """``~`` expanded; unlike ``Path.expanduser``, an unknown user is no exception but a file that is not there."""
+    return Path(os.path.expanduser(text))

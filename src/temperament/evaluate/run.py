@@ -132,7 +132,7 @@ def evaluate(
     the per-item records of every finished side are kept there and reused by the next call.
     """
     rows = find_measures(measures)
-    _check_controls(controls)
+    check_controls(controls)
     _check_leak(contrast, plus, minus)
     _check_signatures(plus, minus, signatures)
     for persona in (plus, minus):
@@ -219,7 +219,8 @@ def _describe(persona: Persona) -> dict[str, Any]:
     return {"name": persona.name, "kind": persona.kind, "checksum": checksum, "sparsity": sparsity, **origin}
 
 
-def _check_controls(controls: tuple[str, ...]) -> None:
+def check_controls(controls: tuple[str, ...]) -> None:
+    """Raise unless every name is that of a control."""
     for name in controls:
         if name not in CONTROLS:
             raise TemperamentError(f"unknown control {name!r}", f"use all, none, or some of {', '.join(CONTROLS)}")

@@ -35,20 +35,32 @@ def score_responses(
 ) -> list[Score]:
     """Score every item under whatever ``lm`` wears; ``progress`` gets the number of items just done.
 
-    Padding stands on the right and attention is causal, so batch neighbours have no influence.
+    Padding stands on the right and attention is causal, so batch neighbours have no influence. Items that
+    differ in their last token only (Yes and No behind one question) share one row: that token is never read.
     """
+    sharing: dict[tuple[int, ...], list[int]] = {}
+    for index, item in enumerate(items):
+        sharing.setdefault(item.ids[:-1], []).append(index)
+    owners = list(sharing.values())
+    inputs = [Encoded(ids, min(items[index].start for index in owners[row])) for row, ids in enumerate(sharing)]
     scores: dict[int, Score] = {}
     vocabulary = int(lm.model.config.get_text_config().vocab_size)
     positions = max(1, _LOGITS // vocabulary)
-    for batch in length_buckets(items, padding=padding_id(lm), tokens=2048, rows=64, positions=positions):
-        ids = batch.ids.to(lm.device)
-        first = min(item.start for item in batch.items)
-        keep = torch.arange(first - 1, ids.shape[1] - 1, device=lm.device)
-        logits = lm.model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits.float()
-        chosen = logits.gather(2, ids[:, first:].unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
-        for row, index, item in zip(chosen.double().cpu(), batch.rows, batch.items, strict=True):
-            span = row[item.start - first : len(item.ids) - first]
-            scores[index] = Score(float(span.sum()), len(span))
+    for batch in length_buckets(inputs, padding=padding_id(lm), tokens=2048, rows=64, positions=positions):
+        first = min(item.start for item in batch.items) - 1
+        keep = torch.arange(first, batch.ids.shape[1], device=lm.device)
+        logits = lm.model(input_ids=batch.ids.to(lm.device), use_cache=False, logits_to_keep=keep).logits.float()
+        held = [(row, index) for row, owner in enumerate(batch.rows) for index in owners[owner]]
+        picks = [
+            (row, items[index].start - 1 - first + offset, token)
+            for row, index in held
+            for offset, token in enumerate(items[index].ids[items[index].start :])
+        ]
+        rows, columns, tokens = torch.tensor(picks, device=lm.device).T
+        chosen = (logits[rows, columns, tokens] - logits.logsumexp(-1)[rows, columns]).double().cpu()
+        counts = [len(items[index].ids) - items[index].start for _, index in held]
+        for (_, index), values in zip(held, chosen.split(counts), strict=True):
+            scores[index] = Score(float(values.sum()), len(values))
         if progress:
-            progress(len(batch.items))
+            progress(len(held))
     return [scores[index] for index in range(len(items))]

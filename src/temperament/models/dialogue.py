@@ -17,37 +17,46 @@ class Encoded:
     start: int
 
 
-def _messages(prompt: str, system: str | None) -> list[dict[str, str]]:
-    head = [{"role": "system", "content": system}] if system else []
-    return [*head, {"role": "user", "content": prompt}]
+Turns = tuple[tuple[str, str], ...]
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | None = None) -> tuple[int, ...]:
-    """Tokens up to the point where the assistant's answer begins.
+    """Tokens of a single question up to the point where the assistant's answer begins."""
+    return dialogue_ids(tokenizer, (("user", prompt),), system)
+
+
+def dialogue_ids(tokenizer: PreTrainedTokenizerBase, turns: Turns, system: str | None = None) -> tuple[int, ...]:
+    """Tokens of a dialogue of (role, text) turns up to the point where the assistant's answer begins.
 
     With a chat template the template is used; one that refuses or drops a system message gets it at the head of
     the user's turn. Without one (base models) the form is a plain ``Question: … Answer:``.
     """
-    return _prompt_ids(tokenizer, str(tokenizer.chat_template or ""), prompt, system)
+    return _dialogue_ids(tokenizer, str(tokenizer.chat_template or ""), turns, system)
 
 
 @lru_cache(maxsize=256)  # a contrast asks one question hundreds of times
-def _prompt_ids(tokenizer: PreTrainedTokenizerBase, template: str, prompt: str, system: str | None) -> tuple[int, ...]:
+def _dialogue_ids(tokenizer: PreTrainedTokenizerBase, template: str, turns: Turns, system: str | None) -> tuple[int, ...]:
     if not template:
         head = f"{system}\n\n" if system else ""
-        return tuple(tokenizer(f"{head}Question: {prompt}\nAnswer:").input_ids)
+        labels = {"user": "Question", "assistant": "Answer"}
+        body = "\n".join(f"{labels[role]}: {text}" for role, text in turns)
+        return tuple(tokenizer(f"{head}{body}\nAnswer:").input_ids)
     try:
-        text = _templated(tokenizer, _messages(prompt, system))
+        text = _templated(tokenizer, turns, system)
     except TemplateError:
         if not system:
             raise
         text = ""
     if system and system.strip() not in text:
-        text = _templated(tokenizer, _messages(f"{system}\n\n{prompt}", None))
+        (role, opening), *rest = turns
+        text = _templated(tokenizer, ((role, f"{system}\n\n{opening}"), *rest), None)
     return tuple(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def _templated(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+def _templated(tokenizer: PreTrainedTokenizerBase, turns: Turns, system: str | None) -> str:
+    messages = [{"role": role, "content": text} for role, text in turns]
+    if system:
+        messages.insert(0, {"role": "system", "content": system})
     # enable_thinking is read by templates of reasoning models (Qwen3) and ignored by all others.
     return str(
         tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=False)

@@ -73,7 +73,7 @@ def extract(
             plan,
             name=f"{contrast.name}-{pole}",
             provenance={**shared, "prompt": prompts[pole]},
-            groups=pair.groups,
+            pair=pair,
         )
         for pole in POLES
     )
@@ -89,13 +89,13 @@ def mask_persona(
     *,
     name: str,
     provenance: Mapping[str, Any],
-    groups: frozenset[str] = frozenset(),
+    pair: SignaturePair | None = None,
 ) -> Persona:
     """Build the masks of a recipe and wrap them as a persona of the recipe's pole."""
     masks = build_masks(lm, recipe, sparsity)
     edit = MaskEdit(sparsity, masks.checksum, recipe=recipe)
     edit.keep(lm, masks)
-    return Persona(name, recipe.pole, edit, provenance, groups)
+    return Persona(name, recipe.pole, edit, provenance, pair.groups if pair else frozenset(), pair)
 
 
 def rebuild(lm: LoadedModel, method: Method, pair: SignaturePair, like: Persona, pole: Pole) -> Persona:

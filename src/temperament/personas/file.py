@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def open_persona(path: str | Path) -> Persona:
             "upgrade temperament" if isinstance(version, int) and version > FORMAT_VERSION else _REMEDY,
         )
     try:
-        header = Header.model_validate_json(_json(raw))
+        header = Header.model_validate_json(json.dumps(raw))
         groups = checked_tensor(tensors, "groups", torch.int64, 1)
         keys = frozenset(value.to_bytes(8, "big", signed=True).hex() for value in groups.tolist())
         return Persona(header.name, header.pole, _edit(header, tensors), header.provenance, keys)
@@ -116,10 +117,19 @@ def open_persona(path: str | Path) -> Persona:
     raise TemperamentError(f"persona file {str(path)!r} is damaged ({reason})", _REMEDY)
 
 
-def _json(raw: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(raw)
+def describe_persona(persona: Persona, path: Path) -> dict[str, Any]:
+    """What a persona file holds, as plain JSON values."""
+    edit = persona.edit
+    description: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "format_version": FORMAT_VERSION}
+    description |= {"name": persona.name, "kind": persona.kind, "pole": persona.pole}
+    if isinstance(edit, PromptEdit):
+        description["text"] = edit.text
+    else:
+        form = f"recipe ({edit.recipe.rule})" if edit.recipe else "packed bits"
+        description["mask"] = {"form": form, "sparsity": edit.sparsity.as_json(), "checksum": edit.checksum}
+        if edit.recipe:
+            description["mask"] |= {"vectors": len(edit.recipe.vectors), "inputs": edit.recipe.vectors.shape[1]}
+    return {**description, "calibration_texts": len(persona.groups), **persona.provenance}
 
 
 def _edit(header: Header, tensors: dict[str, Tensor]) -> MaskEdit | PromptEdit:

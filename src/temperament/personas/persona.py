@@ -13,6 +13,7 @@ from temperament.errors import TemperamentError
 from temperament.methods import Recipe, SparsityPlan
 from temperament.models import LoadedModel
 from temperament.personas.masks import PackedMasks, build_masks
+from temperament.signatures import SignaturePair
 
 if TYPE_CHECKING:
     from temperament.personas.plan import Plan
@@ -70,7 +71,8 @@ class Persona:
 
     ``provenance`` holds plain JSON values: base model, tokenizer and template hashes, method, parameters, data,
     versions, licence, and ``prompt``, the system prompt that serves as this pole's baseline. ``groups`` are the
-    identities of the calibration texts. ``0.7 * persona`` is a plan that wears it at strength .7.
+    identities of the calibration texts. A persona that was just extracted also holds its ``signatures``; its file
+    does not. ``0.7 * persona`` is a plan that wears it at strength .7.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Persona:
     edit: MaskEdit | PromptEdit
     provenance: Mapping[str, Any] = field(default_factory=dict)
     groups: frozenset[str] = frozenset()
+    signatures: SignaturePair | None = field(default=None, compare=False, repr=False)
 
     @property
     def kind(self) -> str:

@@ -1,0 +1,5 @@
+"""``python -m temperament``."""
+
+from temperament.cli.main import main
+
+main()

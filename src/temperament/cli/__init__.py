@@ -1,0 +1,1 @@
+"""The ``temperament`` command: one file per subcommand, one place for errors, progress and JSON."""

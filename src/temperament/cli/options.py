@@ -1,0 +1,21 @@
+"""Options that several subcommands share; every help text ends with an example."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Option("--model", help="Hub id, local folder, .gguf file or bundled name. Example: --model smollm2-135m"),
+]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", help="float32, bfloat16 or float16; default: what is fast. Example: --dtype float32")
+]
+Device = Annotated[str | None, typer.Option("--device", help="Default: CUDA, MPS or CPU. Example: --device cuda:0")]
+Revision = Annotated[str | None, typer.Option("--revision", help="Hub branch, tag or commit. Example: --revision main")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else. Example: --json")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", help="Take a seeded sample of N items per pole. Example: --limit 120")
+]

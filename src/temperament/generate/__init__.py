@@ -1,0 +1,5 @@
+"""Text from a model in whatever it wears."""
+
+from temperament.generate.chat import Message, chat
+
+__all__ = ["Message", "chat"]

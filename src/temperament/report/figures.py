@@ -1,0 +1,89 @@
+"""Figures as PNG files; matplotlib is an extra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from temperament.errors import TemperamentError
+from temperament.evaluate import Evaluation
+from temperament.evaluate.bootstrap import Measured
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_WORN, _CONTROL, _INK, _GRID = "#1f5f99", "#8a8f98", "#22262b", "#e3e6ea"
+
+
+def controls_figure(result: Evaluation, path: Path) -> Path:
+    """Separation of one pair of personas and of each of its controls, with 95 % intervals."""
+    if "separation" not in result.measures:
+        raise TemperamentError("the figure shows separation, which was not measured", "add separation to --measure")
+    rows: dict[str, list[tuple[Measured, bool]]] = {"worn": [(result.measures["separation"], True)]}
+    for label, measures in result.controls.items():
+        rows[label] = [(measures["separation"], False)]
+    data = result.provenance["data"]
+    method = (result.provenance["personas"]["plus"].get("method") or {}).get("name", "prompt")
+    title = f"{method} on {result.provenance['model']['name']}: {data['name']}"
+    return _dot_plot(rows, path, title)
+
+
+def methods_figure(results: Mapping[str, Evaluation], prompt: Measured | None, path: Path, title: str) -> Path:
+    """Separation by method, each beside its random and shuffled controls, with 95 % intervals; the prompt below."""
+    rows: dict[str, list[tuple[Measured, bool]]] = {}
+    for name, result in results.items():
+        controls = [m["separation"] for label, m in result.controls.items() if label.startswith(("random", "shuffled"))]
+        rows[name] = [(result.measures["separation"], True), *((control, False) for control in controls)]
+    if prompt is not None:
+        rows["system prompt"] = [(prompt, True)]
+    return _dot_plot(rows, path, title)
+
+
+def _dot_plot(rows: Mapping[str, list[tuple[Measured, bool]]], path: Path, title: str) -> Path:
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(8, 1.5 + 0.55 * len(rows)), dpi=160, layout="constrained")
+    for index, (label, marks) in enumerate(rows.items()):
+        worn = [measured for measured, is_worn in marks if is_worn]
+        controls = [measured for measured, is_worn in marks if not is_worn]
+        for measured in worn:
+            _mark(axes, measured, index, _WORN, 7)
+        for place, measured in enumerate(controls):
+            shift = 0.0 if not worn else 0.16 + 0.09 * place
+            _mark(axes, measured, index + shift, _CONTROL, 3.5 if worn else 5)
+        del label
+    axes.axvline(0, color=_INK, linewidth=0.8, zorder=1)
+    axes.set_yticks(range(len(rows)), list(rows), color=_INK)
+    axes.set_ylim(len(rows) - 0.35, -0.5)
+    axes.set_xlabel("separation in nats per token (0 = no effect), 95 % interval", color=_INK)
+    axes.set_title(title, loc="left", color=_INK, fontsize=11, fontweight="bold")
+    axes.grid(axis="x", color=_GRID, zorder=0)
+    axes.tick_params(axis="y", length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    handles = [
+        plt.Line2D([], [], color=_WORN, marker="o", markersize=7, linewidth=2, label="persona worn"),
+        plt.Line2D([], [], color=_CONTROL, marker="o", markersize=4, linewidth=1.2, label="control (random masks, shuffled labels)"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    plt.close(figure)
+    return path
+
+
+def _mark(axes: Axes, measured: Measured, height: float, colour: str, size: float) -> None:
+    if measured.low == measured.low:
+        axes.plot([measured.low, measured.high], [height, height], color=colour, linewidth=size / 3, solid_capstyle="round", zorder=2)
+    axes.plot(measured.value, height, "o", color=colour, markersize=size, zorder=3)
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError:
+        raise TemperamentError("figures need matplotlib", "pip install 'temperament[plots]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot

@@ -1,0 +1,135 @@
+"""Terminal tables of extractions, evaluations, persona files and lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from temperament.evaluate import Evaluation
+from temperament.evaluate.bootstrap import Measured
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold", header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
+    return table
+
+
+def interval(measured: Measured, digits: int = 2) -> str:
+    """``1.48 [1.18, 1.79]``; without an interval just the value."""
+    if measured.low != measured.low:
+        return f"{measured.value:.{digits}f}"
+    return f"{measured.value:.{digits}f} [{measured.low:.{digits}f}, {measured.high:.{digits}f}]"
+
+
+_FORMATS = {"separation": 2, "auc": 2, "two_choice": 1, "perplexity": 2}
+_HEADINGS = {
+    "separation": "separation\n(nats/token)",
+    "auc": "AUC",
+    "two_choice": "two-choice\n(%)",
+    "perplexity": "perplexity\n(ratio)",
+}
+
+
+def evaluation_table(result: Evaluation) -> Table:
+    """Measures of the worn pair in the first row, every control below it, each with its 95 % interval."""
+    table = _table("", *(_HEADINGS.get(name, name) for name in result.measures), title=_title(result))
+    for label, measures in {"worn": result.measures, **result.controls}.items():
+        cells = [interval(measured, _FORMATS.get(name, 2)) for name, measured in measures.items()]
+        table.add_row(label, *cells, style="bold" if label == "worn" else None, end_section=label == "worn")
+    if caption := _caption(result):
+        table.caption, table.caption_justify = caption, "left"
+    return table
+
+
+def _title(result: Evaluation) -> str:
+    model, data = result.provenance["model"]["name"], result.provenance["data"]
+    method = result.provenance["personas"]["plus"].get("method") or {}
+    items = data["items"]
+    return f"{method.get('name', 'prompt')} on {model}; {data['name']}, {data['split']} split, {items['plus']} + {items['minus']} texts"
+
+
+def _caption(result: Evaluation) -> str:
+    parts = []
+    if "perplexity" in result.measures:
+        extra = result.measures["perplexity"].extra
+        parts.append(f"perplexity: unworn {extra['base']:.1f}; plus × {extra['plus']:.2f}, minus × {extra['minus']:.2f}; the larger is shown")
+    if "two_choice" in result.measures:
+        extra = result.measures["two_choice"].extra
+        rule = "untold" if extra["affirmation"] is None else f"{extra['affirmation']:.1f} %"
+        parts.append(
+            f"two-choice: one-sided {extra['one_sided']:.1f} %, raw two-sided {extra['raw_two_sided']:.1f} %; "
+            f"always the affirmative option scores {rule} one-sided ({extra['affirmation_untold']} items untold)"
+        )
+    parts.append("[ ] 95 % bootstrap interval over items; unworn separation is 0 and AUC .50 by definition")
+    return "\n".join(parts)
+
+
+def comparison_table(results: Mapping[str, Evaluation], title: str) -> Table:
+    """Separation of several methods, each beside its own controls."""
+    table = _table("method", "worn", "random (3 seeds)", "shuffled", title=title)
+    for name, result in results.items():
+        randoms = [m["separation"].value for label, m in result.controls.items() if label.startswith("random")]
+        shuffled = result.controls.get("shuffled")
+        table.add_row(
+            name,
+            interval(result.measures["separation"]),
+            f"{min(randoms):+.2f} … {max(randoms):+.2f}" if randoms else "–",
+            interval(shuffled["separation"]) if shuffled else "–",
+        )
+    return table
+
+
+def extraction_table(result: Mapping[str, Any]) -> Table:
+    """One fact a row."""
+    masks, seconds = result["masks"], result["seconds"]
+    ratio = masks["differential_ratio"]
+    rows = {
+        "model": f"{result['model']['name']} ({result['model']['family']})",
+        "contrast": f"{result['contrast']['name']}, {result['contrast']['split']} split",
+        "method": f"{result['method']} {_pairs(result['parameters'])}",
+        "items": f"{result['items']['plus']} plus, {result['items']['minus']} minus",
+        "tokens counted": f"{result['tokens']['plus']} plus, {result['tokens']['minus']} minus",
+        "weights pruned": f"{100 * masks['sparsity']:.1f} %",
+        "masks of the poles": f"Jaccard {masks['jaccard']:.3f}; entries that differ: {100 * ratio['all']:.1f} % "
+        f"(attention {100 * ratio['attention']:.1f} %, MLP {100 * ratio['mlp']:.1f} %)",
+        "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()),
+        "file sizes": ", ".join(f"{pole} {size / 1e6:.2f} MB" for pole, size in result["bytes"].items()),
+    }
+    return _facts(rows)
+
+
+def description_table(description: Mapping[str, Any]) -> Table:
+    """A persona file, one fact a row; nested values joined."""
+    return _facts({key.replace("_", " "): _shown(value) for key, value in description.items()})
+
+
+def listing_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows of equal keys as a table."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for key in rows[0]:
+        table.add_column(key, overflow="fold", no_wrap=key == "name")
+    for row in rows:
+        table.add_row(*(Text(str(value)) for value in row.values()))
+    return table
+
+
+def _facts(rows: Mapping[str, str]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in rows.items():
+        table.add_row(key, Text(value))
+    return table
+
+
+def _shown(value: Any) -> str:
+    return _pairs(value) if isinstance(value, Mapping) else str(value)
+
+
+def _pairs(value: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {'(' + _pairs(item) + ')' if isinstance(item, Mapping) else item}" for key, item in value.items())
