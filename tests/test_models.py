@@ -505,9 +505,9 @@ def test_fingerprint_changes_with_one_weight(fresh_llama: LoadedModel, tiny_llam
     assert fresh_llama.fingerprint != tiny_llama.fingerprint
 
 
-def test_fingerprint_is_refused_while_a_persona_is_worn(fresh_llama: LoadedModel) -> None:
-    fresh_llama.worn = ("outgoing",)
-    one_line_error(lambda: fresh_llama.fingerprint, "persona is worn", "take it off")
+def test_fingerprint_is_refused_while_a_mask_is_worn(fresh_llama: LoadedModel) -> None:
+    fresh_llama.restorers.append(lambda _linear, _weight: None)
+    one_line_error(lambda: fresh_llama.fingerprint, "mask is worn", "take it off")
 
 
 def test_tokenizer_and_template_have_hashes(fresh_llama: LoadedModel, tmp_path: Path) -> None:

@@ -29,3 +29,14 @@ def write_bytes(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def ensure_folder(path: Path) -> Path:
+    """Create a folder that will be written to, before any long work; an error if it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TemperamentError(f"{path} cannot be written: {error.strerror}", "choose a writable folder") from None
+    if not os.access(path, os.W_OK):
+        raise TemperamentError(f"{path} cannot be written: no permission", "choose a writable folder")
+    return path

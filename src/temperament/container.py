@@ -23,10 +23,11 @@ _BLANK = "0" * 64
 def write_container(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     """Write tensors and header atomically; returns the content hash.
 
-    The hash is taken over the complete file with the hash field itself zeroed, so every byte is covered.
+    The hash is taken over the complete file with the hash field itself zeroed, so every byte is covered. That
+    field comes first, so no text of the header can be taken for it.
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = save(contiguous, {_KEY: json.dumps({**header, "sha256": _BLANK}, sort_keys=True, separators=(",", ":"))})
+    data = save(contiguous, {_KEY: json.dumps({"sha256": _BLANK, **header}, separators=(",", ":"))})
     digest = hashlib.sha256(data).hexdigest()
     write_bytes(path, data.replace(_BLANK.encode(), digest.encode(), 1))
     return digest

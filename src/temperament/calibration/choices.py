@@ -8,11 +8,13 @@ from temperament.calibration.contrast import Choice, Contrast
 
 _AFFIRMATIVE = re.compile(
     r"(?:yes|yeah|yep|absolutely|certainly|definitely|sure|surely|of course|indeed|correct|true|gladly|totally|"
-    r"without (?:a )?doubt|by all means|i (?:do|am|would|will|can|think so|agree)(?! not|n't))\b"
+    r"no doubt|without (?:a )?doubt|by all means|i (?:agree|accept|think so)|"
+    r"i (?:do|am|have|can|will|would)(?=\s*(?:[.,;:!]|$)))\b"
 )
 _NEGATIVE = re.compile(
-    r"(?:no|nope|never|not|none|nothing|negative|false|incorrect|certainly not|absolutely not|definitely not|"
-    r"of course not|i (?:do not|don't|am not|would not|wouldn't|will not|won't|cannot|can't|disagree|decline|refuse))\b"
+    r"(?:no(?! doubt)|nope|never|not|none|nothing|negative|false|incorrect|"
+    r"(?:certainly|absolutely|definitely|of course|surely) not|i (?:cannot|can't|won't|disagree|decline|refuse|reject)|"
+    r"i(?:'m|'d|'ll| am| do| have| can| will| would)(?:n't|(?: \w+){0,2} (?:not|never|no|decline|refuse|reject)))\b"
 )
 
 

@@ -1,4 +1,4 @@
-"""The Contrast: two poles of (prompt, response) texts, their split into calibration, validation and test, their hash."""
+"""The Contrast: two poles of (prompt, response) texts, their splits into calibration, validation and test, a hash."""
 
 from __future__ import annotations
 

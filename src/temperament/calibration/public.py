@@ -1,4 +1,4 @@
-"""Readers of published file formats and of our own; each row of a file becomes examples, or an error with its line number."""
+"""Readers of published file formats and of our own; a row becomes examples, or an error with its line number."""
 
 from __future__ import annotations
 
@@ -18,10 +18,19 @@ Row = tuple[int, dict[str, Any]]
 #: A csv file with a larger share of rows with empty fields is refused; fewer are left out and noted.
 _INCOMPLETE_SHARE = 0.02
 
-_LETTERED = re.compile(r"\s*(?:Choices:)?\s*\(A\)\s*(?P<a>.+?)\s*\(B\)\s*(?P<b>.+?)\s*\Z", re.DOTALL)
+#: Options at the end of a question, each on its own line; else anywhere.
+_LETTERED = (
+    re.compile(r"(?:\A|\n)\s*\(A\)\s*(?P<a>(?:(?!\n\s*\(A\)).)+?)\s*\n\s*\(B\)\s*(?P<b>.+?)\s*\Z", re.DOTALL),
+    re.compile(r"\(A\)\s*(?P<a>.+?)\s*\(B\)\s*(?P<b>.+?)\s*\Z", re.DOTALL),
+)
+_HEADING = re.compile(r"[\s*_]*choices:[\s*_]*\Z", re.IGNORECASE)
+
+#: JSON can spell one half of a UTF-16 pair alone, which no encoding can write.
+_HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 
 FORMATS = (
-    "own JSON lines {pole: plus|minus, prompt, response}, persona statements {statement, answer_matching_behavior: Yes|No}, "
+    "own JSON lines {pole: plus|minus, prompt, response}, "
+    "persona statements {statement, answer_matching_behavior: Yes|No}, "
     "lettered choices {question with (A) and (B), answer_matching_behavior: (A)|(B)}, "
     "csv question,matching,not_matching, csv question,A,B,matching, "
     "or two files PLUS,MINUS of one statement a line or of [{instruction, input, output}]"
@@ -67,8 +76,9 @@ def read_contrast(path: Path) -> Contrast:
         else:
             reader(path, number, row, collector)
     if len(collector.incomplete) > len(rows) * _INCOMPLETE_SHARE:
+        count = f"{len(collector.incomplete)} of {len(rows)} rows"
         raise TemperamentError(
-            f"{path} line {collector.incomplete[0]}: a field is empty, as in {len(collector.incomplete)} of {len(rows)} rows",
+            f"{path} line {collector.incomplete[0]}: a field is empty, as in {count}",
             f"expected a text in each of {', '.join(first)}",
         )
     return _finish(path.stem, path, collector)
@@ -121,7 +131,9 @@ def _finish(name: str, path: Path, collector: _Collector) -> Contrast:
         notes.append(f"{len(both)} texts that stand in both poles left out")
         plus, minus = (tuple(example for example in pole if example.text not in both) for pole in (plus, minus))
     if not plus or not minus:
-        raise TemperamentError(f"every text of one pole of {path} stands in the other pole too", "give texts that differ")
+        raise TemperamentError(
+            f"every text of one pole of {path} stands in the other pole too", "give texts that differ"
+        )
     return Contrast(name=name, plus=plus, minus=minus, choices=choices, notes=tuple(notes))
 
 
@@ -139,7 +151,8 @@ def _rows(path: Path) -> Iterator[Row]:
                     )
                 yield reader.line_num, row
         except csv.Error as error:
-            raise TemperamentError(f"{path} line {reader.line_num}: {error}", "check the quotes of this row") from None
+            begin = reader.line_num + 1  # the last good row ended one line before
+            raise TemperamentError(f"{path} line {begin}: {error}", "check the quotes of this row") from None
     elif path.suffix == ".json":
         rows = _json(path, 1, text, "a list of objects")
         if not isinstance(rows, list):
@@ -176,16 +189,20 @@ def _entry_lines(text: str) -> Iterator[int]:
 
 def _object(path: Path, number: int, row: Any) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise TemperamentError(f"{path} line {number}: a JSON {type(row).__name__}", "expected an object with named fields")
+        raise TemperamentError(
+            f"{path} line {number}: a JSON {type(row).__name__}", "expected an object with named fields"
+        )
     return row
 
 
 def _text(path: Path, number: int, row: dict[str, Any], key: str) -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise TemperamentError(f"{path} line {number}: the field {key!r} is missing or empty", f"expected a text in {key!r}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise TemperamentError(f"{path} line {number}: {key!r} holds half a character (a lone \\uD8xx)", "expected whole characters")
+        raise TemperamentError(
+            f"{path} line {number}: the field {key!r} is missing or empty", f"expected a text in {key!r}"
+        )
+    if _HALF_CHARACTER.search(value):
+        raise TemperamentError(f"{path} line {number}: {key!r} holds half a UTF-16 pair", "expected whole characters")
     return value.strip()
 
 
@@ -201,7 +218,9 @@ def _own(path: Path, number: int, row: dict[str, Any], collector: _Collector) ->
     prompt, response = _text(path, number, row, "prompt"), _text(path, number, row, "response")
     split: Split | None = row.get("split")
     if split is not None and split not in SPLITS[:3]:
-        raise TemperamentError(f"{path} line {number}: 'split' is {split!r}", f"expected {', '.join(SPLITS[:3])} or no such field")
+        raise TemperamentError(
+            f"{path} line {number}: 'split' is {split!r}", f"expected {', '.join(SPLITS[:3])} or no such field"
+        )
     group = response if prompt == NEUTRAL_PROMPT else prompt
     earlier = collector.splits.setdefault(group, split)
     if earlier != split:
@@ -221,10 +240,12 @@ def _statement(path: Path, number: int, row: dict[str, Any], collector: _Collect
 def _lettered(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:
     question = _text(path, number, row, "question")
     answer = _answer(path, number, row, "answer_matching_behavior", ("(A)", "(B)", "A", "B"))
-    found = _LETTERED.search(question)
+    found = _LETTERED[0].search(question) or _LETTERED[1].search(question)
     if found is None:
-        raise TemperamentError(f"{path} line {number}: 'question' has no options", "expected '... (A) ... (B) ...' in it")
-    stem = question[: found.start()].strip()
+        raise TemperamentError(
+            f"{path} line {number}: 'question' has no options", "expected '... (A) ... (B) ...' in it"
+        )
+    stem = _HEADING.sub("", question[: found.start()]).strip()
     collector.add_choice(stem, (found["a"].strip(), found["b"].strip()), "AB".index(answer.strip("()")))
 
 

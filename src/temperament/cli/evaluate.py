@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from temperament.atomic import ensure_folder
 from temperament.cli.console import err, out, print_json, progress_steps
 from temperament.cli.options import Device, Dtype, Json, Limit, Model, Revision
 from temperament.errors import TemperamentError
@@ -82,6 +83,7 @@ def command(
         )
     Plan.of(first, strength)
     test = resolve_contrast(data, split="test", limit=limit, seed=seed)
+    records = ensure_folder(folder or plus.parent / "evaluation")
     for note in test.notes:
         err.print(f"note: {note}")
     beside = signatures or plus.parent / "signatures"
@@ -108,7 +110,7 @@ def command(
             strength=strength,
             neutral=neutral,
             seed=seed,
-            folder=folder or plus.parent / "evaluation",
+            folder=records,
             progress=progress,
         )
     if figure:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from temperament.atomic import ensure_folder
 from temperament.cli.console import err, out, print_json, progress_bar
 from temperament.cli.options import Device, Dtype, Json, Limit, Model, Revision
 from temperament.errors import TemperamentError
@@ -65,6 +66,7 @@ def command(
     row.read(own)
     plan = SparsityPlan.of({"default": sparsity or row.sparsity, **shares})
     data = resolve_contrast(contrast, limit=limit, seed=seed)
+    ensure_folder(folder)
     for note in data.notes:
         err.print(f"note: {note}")
     start = time.perf_counter()

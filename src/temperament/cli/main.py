@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-import click
 import typer
 
 from temperament import __version__
 from temperament.cli import chat, demo, evaluate, extract, inspect, listing
 from temperament.errors import TemperamentError
+
+# The base class of all usage errors; typer does not export it, and which click it comes from varies with typer's version.
+_ClickError = typer.BadParameter.__mro__[2]
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="temperament",
@@ -46,22 +51,31 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code: 0, 2 for a mistake (one line on stderr), 130 when interrupted."""
     try:
         code = app(args=arguments, prog_name="temperament", standalone_mode=False)
+        if code == _INTERRUPTED:  # some versions of typer turn Ctrl-C into an exit code
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        sys.stdout.write(error.format_message() + "\n")
-        return 0
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "temperament"
-        return _fail(f"{error.format_message().rstrip('.')}; see '{command} --help'")
     except TemperamentError as error:
         return _fail(str(error))
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("interrupted: nothing is lost; run the same command again to go on\n")
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except Exception as error:
+        if isinstance(error, _ClickError):
+            return _usage(error)
+        raise
+
+
+def _usage(error: Any) -> int:
+    """A mistake on the command line; asking for nothing shows the help instead."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stdout.write(f"{context.get_help() if context else error.format_message()}\n")
+        return 0
+    command = context.command_path if context else "temperament"
+    return _fail(f"{str(error.format_message()).rstrip('.')}; see '{command} --help'")
 
 
 def _fail(message: str) -> int:

@@ -36,17 +36,21 @@ def neutral_passages(path: Path | None = None) -> tuple[str, ...]:
 def encode_passages(lm: LoadedModel, passages: Sequence[str]) -> list[Encoded]:
     """Passages as plain text in windows of at most 256 tokens; every token but a window's first is scored.
 
-    A worn system prompt stands before each window and is not scored.
+    The tokenizer's special tokens and a worn system prompt stand before each window and are not scored, so that the
+    scored tokens are the same whatever is worn.
     """
-    head = list(lm.tokenizer(f"{lm.system_prompt}\n\n").input_ids) if lm.system_prompt else []
-    size = min(_WINDOW, lm.max_tokens - len(head))
+    head = tuple(lm.tokenizer(f"{lm.system_prompt}\n\n" if lm.system_prompt else "").input_ids)
+    size = min(_WINDOW, lm.max_tokens // 2)
+    if len(head) + size > lm.max_tokens:
+        raise TemperamentError(
+            f"the system prompt takes {len(head)} of the {lm.max_tokens} tokens that the model takes",
+            "shorten the prompt, or leave out the measure perplexity",
+        )
     encoded = []
     for passage in passages:
-        ids = list(lm.tokenizer(passage, add_special_tokens=not head).input_ids)
-        for begin in range(0, len(ids), size):
-            window = ids[begin : begin + size]
-            if len(window) > 1:
-                encoded.append(Encoded((*head, *window), len(head) + 1))
+        ids = tuple(lm.tokenizer(passage, add_special_tokens=False).input_ids)
+        windows = (ids[begin : begin + size] for begin in range(0, len(ids), size))
+        encoded += [Encoded((*head, *window), len(head) + 1) for window in windows if len(window) > 1]
     return encoded
 
 

@@ -14,7 +14,7 @@ from temperament.errors import TemperamentError
 from temperament.evaluate.auc import auc
 from temperament.evaluate.bootstrap import Measured
 from temperament.evaluate.controls import CONTROLS, Condition, control_conditions
-from temperament.evaluate.perplexity import neutral_passages, perplexity
+from temperament.evaluate.perplexity import encode_passages, neutral_passages, perplexity
 from temperament.evaluate.separation import separation
 from temperament.evaluate.testset import SideScores, TestSet, load_records, save_records, score_side
 from temperament.evaluate.two_choice import two_choice
@@ -131,6 +131,10 @@ def evaluate(
     ``contrast`` holds the test items; any that the personas were calibrated on is an error. With a ``folder``
     the per-item records of every finished side are kept there and reused by the next call.
     """
+    if lm.worn:
+        raise TemperamentError(
+            "an evaluation starts from the unworn model, but a persona is worn", "leave lm.wear() first"
+        )
     rows = find_measures(measures)
     check_controls(controls)
     _check_leak(contrast, plus, minus)
@@ -175,12 +179,13 @@ class _Scorer:
     def __init__(self, lm: LoadedModel, test: TestSet, folder: Path | None, progress: Progress | None) -> None:
         self._lm, self._test, self._folder, self._progress = lm, test, folder, progress
         self._known: dict[str, SideScores] = {}
+        self._windows = len(encode_passages(lm, test.passages)) if folder else 0
 
     def __call__(self, plan: Plan, label: str) -> SideScores:
         key = self._key(plan)
         if key not in self._known:
             path = self._folder / f"{label}-{key[:12]}.jsonl" if self._folder else None
-            scores = load_records(path, self._test) if path else None
+            scores = load_records(path, self._test, self._windows) if path else None
             if scores is None:
                 scores = self._score(plan, label)
                 if path:
@@ -238,8 +243,11 @@ def _check_leak(contrast: Contrast, plus: Persona, minus: Persona) -> None:
 
 
 def _check_signatures(plus: Persona, minus: Persona, signatures: SignaturePair | None) -> None:
+    if signatures is None:
+        return
     for persona in (plus, minus):
-        if signatures is not None and persona.provenance.get("signatures") != signatures.hash:
+        origin = (persona.provenance.get("signatures"), persona.provenance.get("data", {}).get("hash"))
+        if origin != (signatures.hash, signatures.provenance.get("data")):  # the hash is '' before they are saved
             raise TemperamentError(
                 f"the signatures are not those that {persona.name!r} was computed from (their hash differs)",
                 "give the folder written by the same extraction with --signatures, or leave out the shuffled control",

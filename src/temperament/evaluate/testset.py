@@ -13,10 +13,12 @@ import numpy as np
 from temperament.atomic import write_bytes
 from temperament.calibration import Choice, Contrast, Example
 from temperament.calibration.choices import two_choice_items
+from temperament.errors import TemperamentError
 from temperament.evaluate.bootstrap import Array
 from temperament.evaluate.perplexity import encode_passages
 from temperament.evaluate.score import Score, score_responses
 from temperament.models import LoadedModel
+from temperament.models.dialogue import Encoded
 
 #: Kinds of items, each needed by some measures.
 KINDS = ("statements", "choices", "passages")
@@ -64,8 +66,8 @@ class SideScores:
 
 def score_side(lm: LoadedModel, test: TestSet, progress: Callable[[int], None] | None = None) -> SideScores:
     """Score all items under what ``lm`` wears now."""
-    statements = [lm.encode(example.prompt, example.response) for example in (*test.high, *test.low)]
-    options = [lm.encode(choice.prompt, option) for choice in test.choices for option in choice.options]
+    statements = [_encode(lm, example.prompt, example.response) for example in (*test.high, *test.low)]
+    options = [_encode(lm, choice.prompt, option) for choice in test.choices for option in choice.options]
     windows = encode_passages(lm, test.passages)
     scores = iter(score_responses(lm, [*statements, *options, *windows], progress))
 
@@ -77,6 +79,16 @@ def score_side(lm: LoadedModel, test: TestSet, progress: Callable[[int], None] |
         np.array([[score.total, score.per_token] for score in take(len(options))]).reshape(-1, 2, 2),
         np.array([[score.total, score.tokens] for score in take(len(windows))]).reshape(-1, 2),
     )
+
+
+def _encode(lm: LoadedModel, prompt: str, response: str) -> Encoded:
+    item = lm.encode(prompt, response)
+    if len(item.ids) <= item.start:
+        raise TemperamentError(
+            f"the test prompt {prompt[:50]!r} fills all {lm.max_tokens} tokens of the model, so no answer fits",
+            "shorten it, or the system prompt that is worn",
+        )
+    return item
 
 
 def records(side: str, test: TestSet, scores: SideScores) -> Iterator[dict[str, object]]:
@@ -104,19 +116,20 @@ def save_records(path: Path, side: str, test: TestSet, scores: SideScores) -> No
     write_bytes(path, ("\n".join(lines) + "\n").encode())
 
 
-def load_records(path: Path, test: TestSet) -> SideScores | None:
-    """Scores of a finished side, or None if the file is absent or does not fit the items."""
+def load_records(path: Path, test: TestSet, windows: int) -> SideScores | None:
+    """Scores of a finished side, or None if the file is absent, damaged or does not fit the items."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
         statements = [row["nats_per_token"] for row in rows if row["kind"] == "statement"]
         choices = [[*zip(row["log_probability"], row["nats_per_token"], strict=True)] for row in rows if row["kind"] == "choice"]
         passages = [[row["log_probability"], row["tokens"]] for row in rows if row["kind"] == "passage"]
-        if len(statements) != len(test.high) + len(test.low) or len(choices) != len(test.choices):
-            return None
-        return SideScores(
+        scores = SideScores(
             np.array(statements, dtype=float),
             np.array(choices, dtype=float).reshape(-1, 2, 2),
             np.array(passages, dtype=float).reshape(-1, 2),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    parts = (scores.statements, scores.choices, scores.passages)
+    fits = [len(part) for part in parts] == [len(test.high) + len(test.low), len(test.choices), windows]
+    return scores if fits and all(np.isfinite(part).all() for part in parts) else None

@@ -27,7 +27,7 @@ _LEAST = 2.0**-90
 class Parameters(BaseModel):
     """Parameters of a method; an unknown name or a value out of range is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class WandaParameters(Parameters):
@@ -78,8 +78,9 @@ class Method:
             fault = error.errors()[0]
             name = ".".join(map(str, fault["loc"]))
             known = ", ".join(f"{key}={field.default}" for key, field in self.parameters.model_fields.items())
+            message = "no such setting" if fault["type"] == "extra_forbidden" else fault["msg"]
             raise TemperamentError(
-                f"{self.name}: setting {name!r}: {fault['msg']}", f"settings and defaults: {known or 'none'}"
+                f"{self.name}: setting {name!r}: {message}", f"settings and defaults: {known or 'none'}"
             ) from None
 
 
@@ -120,7 +121,8 @@ def _contrastive_wanda(
     score = linked(z, p.link, p.temperature)
     if p.link == "softplus" or p.variant == "released":
         return _single(pole, score, inputs)
-    return _single(pole, tiers(score, wanda_importance(own)), inputs, rule="tiered")
+    vector = tiers(_scaled(score, inputs), _scaled(wanda_importance(own), inputs))  # the tiers never mix
+    return _single(pole, vector, inputs, rule="tiered")
 
 
 def _contrastive_sparse(

@@ -22,8 +22,12 @@ def order_key(score: Tensor) -> Tensor:
 
 
 def tiered_key(primary: Tensor, secondary: Tensor) -> Tensor:
-    """int32 keys that rank by ``primary``, and where that is 0 by ``secondary``; both fp32 and not negative."""
-    return torch.where(primary > 0, primary.view(torch.int32), secondary.view(torch.int32) ^ torch.iinfo(torch.int32).min)
+    """int32 keys that rank by ``primary``, and where that is 0 by ``secondary``; both fp32 and not negative.
+
+    −0 counts as 0.
+    """
+    below = (secondary + 0.0).view(torch.int32) ^ torch.iinfo(torch.int32).min
+    return torch.where(primary > 0, primary.view(torch.int32), below)
 
 
 def keep_largest(score: Tensor, count: int) -> Tensor:

@@ -98,8 +98,8 @@ class LoadedModel:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the unedited weights, rounded to bf16."""
-        if self.worn:
-            raise TemperamentError("the model's fingerprint was asked for while a persona is worn", "take it off first")
+        if self.restorers:
+            raise TemperamentError("the model's fingerprint was asked for while a mask is worn", "take it off first")
         return fingerprint(self.model)
 
     @cached_property

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from temperament.calibration import Pole
@@ -31,7 +31,7 @@ class MaskHeader(BaseModel):
     sparsity: dict[str, str]
     checksum: str
     rule: str | None = None
-    block: int | None = None
+    block: int | None = Field(None, ge=2)
     linears: list[tuple[str, int, int]] | None = None
 
 
@@ -112,7 +112,7 @@ def open_persona(path: str | Path) -> Persona:
     except ValidationError as error:
         fault = error.errors()[0]
         reason = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-    except (ValueError, KeyError, TypeError) as error:
+    except (TemperamentError, ValueError, KeyError, TypeError) as error:
         reason = str(error)
     raise TemperamentError(f"persona file {str(path)!r} is damaged ({reason})", _REMEDY)
 
@@ -133,14 +133,17 @@ def describe_persona(persona: Persona, path: Path) -> dict[str, Any]:
 
 
 def _edit(header: Header, tensors: dict[str, Tensor]) -> MaskEdit | PromptEdit:
-    if header.kind == "prompt":
-        if header.prompt is None:
-            raise ValueError("the prompt is missing")
-        return PromptEdit(header.prompt)
     mask = header.mask
+    if (header.kind == "prompt") != (header.prompt is not None) or (header.kind == "mask") != (mask is not None):
+        raise ValueError(f"a {header.kind} persona holds a {header.kind} and nothing else")
+    expected = {"groups"} if mask is None else {"groups", "bits" if mask.rule is None else "importance"}
+    if set(tensors) != expected:
+        raise ValueError(f"tensors {', '.join(sorted(tensors))} found, {', '.join(sorted(expected))} expected")
     if mask is None:
-        raise ValueError("the mask header is missing")
+        return PromptEdit(header.prompt or "")
     sparsity = SparsityPlan.of(mask.sparsity)
+    if (mask.rule is None) == (mask.linears is None):
+        raise ValueError("a mask is either a rule or a list of Linears")
     if mask.rule is not None:
         if mask.rule not in RULES:
             raise ValueError(f"unknown mask rule {mask.rule!r}")

@@ -41,8 +41,8 @@ class PackedMasks:
 
 
 def pack(mask: Tensor) -> Tensor:
-    """Bool (rows, columns) to uint8 (rows, ⌈columns / 8⌉), on the CPU."""
-    return torch.from_numpy(np.packbits(mask.cpu().numpy(), axis=1))
+    """Bool (rows, columns) to uint8 (rows, ⌈columns / 8⌉), on the CPU, row by row whatever the layout of the mask."""
+    return torch.from_numpy(np.ascontiguousarray(np.packbits(mask.cpu().numpy(), axis=1)))
 
 
 def unpack(bits: Tensor, columns: int, device: torch.device | str = "cpu") -> Tensor:

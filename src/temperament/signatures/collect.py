@@ -21,7 +21,7 @@ from temperament.models import InputSite, LoadedModel
 from temperament.models.dialogue import Encoded
 from temperament.signatures.batches import Batch, length_buckets, counted_tokens
 from temperament.signatures.signature import Signature, SignaturePair
-from temperament.signatures.statistics import Moments, batch_moments, input_sums, merge
+from temperament.signatures.statistics import Moments, batch_moments, input_sums
 from temperament.signatures.store import Partial, discard_partial, load_partial, save_partial
 
 Tokens = Literal["response", "all"]
@@ -29,6 +29,8 @@ Progress = Callable[[int, int], None]
 
 #: Longest calibration sequence (PS App. K).
 MAX_TOKENS = 512
+#: Padded tokens and sentences per batch.
+BATCH_TOKENS, BATCH_ROWS = 2048, 64
 #: Seconds between two saved partial results.
 _SAVE_EVERY = 20.0
 
@@ -57,8 +59,8 @@ def collect(
     seed: int = 42,
     folder: Path | None = None,
     progress: Progress | None = None,
-    batch_tokens: int = 2048,
-    batch_rows: int = 64,
+    batch_tokens: int = BATCH_TOKENS,
+    batch_rows: int = BATCH_ROWS,
 ) -> SignaturePair:
     """Run the contrast through the model once and return the statistics of every Linear input.
 
@@ -68,32 +70,32 @@ def collect(
     if lm.worn:
         raise TemperamentError("signatures describe the unedited model, but a persona is worn", "leave lm.wear() first")
     provenance = signature_provenance(lm, contrast, tokens, seed)
-    queue = _queue(lm, contrast, tokens, seed, batch_tokens, batch_rows)
+    queue = queue_batches(lm, contrast, tokens, seed, batch_tokens, batch_rows)
     key = hashlib.sha256(json.dumps([provenance, batch_tokens, batch_rows]).encode()).hexdigest()
     state = load_partial(folder, key) if folder else None
     if state is None:
         state = Partial(0, tuple(Moments.zeros(lm.width) for _ in range(4)))
-    done, parts = state.done, [part.to(lm.device) for part in state.parts]
+    state = state.to(lm.device)
     saved = time.monotonic()
     with ExitStack() as stack:
         collector = stack.enter_context(collecting(lm))
         if folder:
-            stack.callback(lambda: save_partial(folder, key, Partial(done, tuple(parts))) if done < len(queue) else None)
-        for slot, batch in queue[done:]:
-            parts[slot] = merge(parts[slot], collector(batch, whole=tokens == "all", so_far=parts[slot]))
-            done += 1
+            stack.callback(lambda: save_partial(folder, key, state) if state.done < len(queue) else None)
+        for slot, batch in queue[state.done :]:
+            # one assignment, so that an interrupt finds either the old state or the new one
+            state = state.after(slot, collector(batch, whole=tokens == "all", so_far=state.parts[slot]))
             if progress:
-                progress(done, len(queue))
+                progress(state.done, len(queue))
             if folder and time.monotonic() - saved > _SAVE_EVERY:
-                save_partial(folder, key, Partial(done, tuple(parts)))
+                save_partial(folder, key, state)
                 saved = time.monotonic()
     if folder:
         discard_partial(folder)
-    first, second, third, fourth = (part.to("cpu") for part in parts)
+    first, second, third, fourth = state.to("cpu").parts
     return SignaturePair(Signature((first, second)), Signature((third, fourth)), provenance, contrast.group_keys)
 
 
-def _queue(
+def queue_batches(
     lm: LoadedModel, contrast: Contrast, tokens: Tokens, seed: int, batch_tokens: int, batch_rows: int
 ) -> list[tuple[int, Batch]]:
     """Batches of all four halves: slots 0 and 1 of the plus pole, 2 and 3 of the minus pole."""

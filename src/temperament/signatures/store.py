@@ -12,7 +12,7 @@ from temperament.container import checked_tensor, read_container, write_containe
 from temperament.errors import TemperamentError
 from temperament.models.fingerprint import text_hash
 from temperament.signatures.signature import Signature, SignaturePair
-from temperament.signatures.statistics import Moments
+from temperament.signatures.statistics import Moments, merge
 
 FORMAT_VERSION = 1
 _REMEDY = "delete it and run the extraction again"
@@ -26,6 +26,14 @@ class Partial:
 
     done: int
     parts: tuple[Moments, ...]
+
+    def after(self, slot: int, moments: Moments) -> Partial:
+        """One more batch, whose statistics join those of ``slot``."""
+        merged = merge(self.parts[slot], moments)
+        return Partial(self.done + 1, (*self.parts[:slot], merged, *self.parts[slot + 1 :]))
+
+    def to(self, device: torch.device | str) -> Partial:
+        return Partial(self.done, tuple(part.to(device) for part in self.parts))
 
 
 def save_signatures(folder: Path, pair: SignaturePair) -> SignaturePair:
@@ -81,7 +89,7 @@ def load_partial(folder: Path, key: str) -> Partial | None:
         return None
     try:
         tensors, header = read_container(path, kind="partial signature", remedy=_REMEDY)
-        return Partial(header["done"], _moments(path, tensors, header["counts"])) if header["key"] == key else None
+        return Partial(header["done"], _moments(path, tensors, header["counts"])) if header.get("key") == key else None
     except TemperamentError:
         return None
 

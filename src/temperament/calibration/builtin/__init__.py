@@ -1,4 +1,4 @@
-"""Built-in contrasts: our own first-person texts for the five Big Five traits, as matched pairs, and situational questions."""
+"""Built-in contrasts: our own first-person texts for the Big Five, as matched pairs, and situational questions."""
 
 from __future__ import annotations
 

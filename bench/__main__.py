@@ -1,0 +1,57 @@
+"""``python -m bench``: run every benchmark on the embedded model and print one Markdown table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench.effect import effect_rows, public_file
+from bench.memory import memory_rows
+from bench.speed import calibration_rows, extraction_rows, mask_rows
+from bench.table import Row, markdown, save
+from temperament.calibration import Contrast, resolve_contrast
+from temperament.language_model import load
+
+MODEL = "smollm2-135m"
+
+
+def _contrast() -> Contrast:
+    """128 + 128 (prompt, response) pairs: public statements if they are there, else built-in texts."""
+    path = public_file()
+    return resolve_contrast(f"{path}#all" if path else "extraversion#all", limit=128, seed=42)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="alternating rounds per timing")
+    parser.add_argument("--only", choices=["speed", "memory", "effect"], help="run one part")
+    parser.add_argument("--out", type=Path, default=Path("bench/results/bench.json"))
+    options = parser.parse_args()
+    rows: list[Row] = []
+    contrast = _contrast()
+    if options.only in (None, "speed"):
+        for dtype in ("float32", "bfloat16"):
+            _say(f"calibration, {dtype}")
+            rows += calibration_rows(load(MODEL, dtype=dtype), contrast, options.rounds)
+        lm = load(MODEL)
+        _say("masks")
+        rows += mask_rows(lm, contrast, options.rounds)
+        _say("whole extraction")
+        rows += extraction_rows(lm, contrast, max(3, options.rounds // 2))
+    if options.only in (None, "memory"):
+        _say("memory")
+        rows += memory_rows(MODEL)
+    if options.only in (None, "effect"):
+        _say("effect")
+        rows += effect_rows(load(MODEL))
+    save(rows, options.out)
+    print(markdown(rows))
+
+
+def _say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

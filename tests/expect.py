@@ -1,0 +1,22 @@
+"""How tests expect a user's mistake to be reported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from temperament.errors import TemperamentError
+
+
+@contextmanager
+def refused(*parts: str) -> Iterator[None]:
+    """The block must raise a ``TemperamentError`` on one line that holds every one of ``parts`` and a remedy."""
+    with pytest.raises(TemperamentError) as caught:
+        yield
+    message = str(caught.value)
+    missing = [part for part in parts if part not in message]
+    assert not missing, f"{missing} not in {message!r}"
+    assert len(message.splitlines()) == 1, message
+    assert "; " in message, f"no remedy in {message!r}"

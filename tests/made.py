@@ -1,0 +1,50 @@
+"""Personas made by hand, one of each stored form, that need no model."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+
+from temperament.calibration.contrast import group_key
+from temperament.methods import Recipe, SparsityPlan
+from temperament.personas import MaskEdit, PackedMasks, Persona, PromptEdit
+
+KINDS = ("recipe", "packed", "prompt")
+
+PROVENANCE: dict[str, Any] = {
+    "model": {"name": "tiny", "revision": None, "family": "Llama", "fingerprint": "f" * 64},
+    "data": {"name": "small", "hash": "d" * 64, "items": {"plus": 3, "minus": 3}},
+    "method": {"name": "contrastive-tilt", "parameters": {"t": 8.0}},
+    "prompt": "You are “calm”.\n",
+}
+
+
+def _groups(count: int) -> frozenset[str]:
+    return frozenset(group_key(f"text {index}") for index in range(count))
+
+
+def recipe_persona(inputs: int = 24, groups: int = 3) -> Persona:
+    vectors = torch.rand(1, inputs, generator=torch.Generator().manual_seed(0))
+    sparsity = SparsityPlan.of({"default": "0.2", "mlp.layers.0-9": "0.1"})
+    edit = MaskEdit(sparsity, hashlib.sha256(b"").hexdigest(), recipe=Recipe("product", "plus", vectors))
+    return Persona("outgoing", "plus", edit, PROVENANCE, _groups(groups))
+
+
+def packed_persona() -> Persona:
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"model.layers.0.q_proj": (4, 3), "model.layers.1.q_proj": (2, 5)}
+    bits = {
+        name: torch.randint(256, shape, dtype=torch.uint8, generator=generator) for name, shape in shapes.items()
+    }
+    packed = PackedMasks(bits)
+    return Persona("reserved", "minus", MaskEdit(SparsityPlan.of(0.5), packed.checksum, packed=packed), PROVENANCE, _groups(3))
+
+
+def prompt_persona() -> Persona:
+    return Persona("prompt", "plus", PromptEdit("Answer as a calm person — always."), {"licence": "MIT"})
+
+
+def made(kind: str) -> Persona:
+    return {"recipe": recipe_persona, "packed": packed_persona, "prompt": prompt_persona}[kind]()

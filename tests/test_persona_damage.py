@@ -1,0 +1,291 @@
+"""Damaged persona files: a thousand seeded corruptions, every one refused in one line that names the file."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from expect import refused
+from made import KINDS, made
+from torch import Tensor
+
+from temperament.container import read_container, write_container
+from temperament.errors import TemperamentError
+from temperament.personas import open_persona
+from temperament.personas.file import FORMAT_VERSION
+
+Header = dict[str, Any]
+Tensors = dict[str, Tensor]
+Edit = Callable[[Header, Tensors, random.Random], object]
+
+#: 3 forms × (150 + 60 + 40 + 40) damaged files, and 3 × 50 well-formed ones with a forbidden content.
+FLIPS, CUTS, EXTENSIONS, LENGTHS, EDITS = 150, 60, 40, 40, 50
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def path(tmp_path: Path, kind: str) -> Path:
+    """An intact file of every form in turn."""
+    return made(kind).save(tmp_path / "worn.persona")
+
+
+def expect_refusal(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    with refused("worn.persona"):
+        open_persona(path)
+
+
+# --- damage to the bytes ---------------------------------------------------------------------------------------------
+
+
+def test_any_flipped_byte(path: Path, kind: str) -> None:
+    data, rng = path.read_bytes(), random.Random(f"flip {kind}")
+    for position in rng.sample(range(len(data)), FLIPS):
+        damaged = bytearray(data)
+        damaged[position] ^= rng.randrange(1, 256)
+        expect_refusal(path, bytes(damaged))
+
+
+def test_a_flipped_bit_in_the_hash_itself(path: Path) -> None:
+    data = path.read_bytes()
+    begin = data.index(b"sha256") + len(b'sha256\\":\\"')
+    for position in range(begin, begin + 64):
+        for bit in (1, 32):  # the latter turns a letter into its upper case
+            expect_refusal(path, data[:position] + bytes([data[position] ^ bit]) + data[position + 1 :])
+
+
+def test_any_truncation(path: Path, kind: str) -> None:
+    data, rng = path.read_bytes(), random.Random(f"cut {kind}")
+    sizes = {0, 1, 7, 8, 9, len(data) - 1, *rng.sample(range(len(data)), CUTS)}
+    for size in sizes:
+        expect_refusal(path, data[:size])
+
+
+def test_any_extension(path: Path, kind: str) -> None:
+    data, rng = path.read_bytes(), random.Random(f"extend {kind}")
+    for _ in range(EXTENSIONS):
+        expect_refusal(path, data + rng.randbytes(rng.choice((1, 8, 64, 1000))))
+        expect_refusal(path, data + bytes(rng.choice((1, 8, 64))))
+
+
+def test_any_header_length(path: Path, kind: str) -> None:
+    data, rng = path.read_bytes(), random.Random(f"length {kind}")
+    intact = int.from_bytes(data[:8], "little")
+    lengths = {0, 1, intact - 1, intact + 1, intact - 8, intact + 8, 2**63, 2**64 - 1}
+    lengths |= {rng.getrandbits(rng.randrange(1, 65)) for _ in range(LENGTHS)} - {intact}
+    for length in lengths:
+        expect_refusal(path, length.to_bytes(8, "little") + data[8:])
+
+
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"{}", b"\x02\0\0\0\0\0\0\0{}", b"\x04\0\0\0\0\0\0\0null", b"GGUF" * 9])
+def test_other_files(path: Path, data: bytes) -> None:
+    expect_refusal(path, data)
+
+
+# --- a valid hash over a wrong content -------------------------------------------------------------------------------
+
+
+def put(*keys: str, value: object) -> Edit:
+    """Set a field of the header, given by its path."""
+
+    def edit(header: Header, _: Tensors, __: random.Random) -> None:
+        for key in keys[:-1]:
+            header = header[key]
+        header[keys[-1]] = value
+
+    return edit
+
+
+def drop(*keys: str) -> Edit:
+    def edit(header: Header, _: Tensors, __: random.Random) -> None:
+        for key in keys[:-1]:
+            header = header[key]
+        del header[keys[-1]]
+
+    return edit
+
+
+def tensor(name: str, change: Callable[[Tensor, random.Random], Tensor | None]) -> Edit:
+    """Replace a tensor, or remove it."""
+
+    def edit(_: Header, tensors: Tensors, rng: random.Random) -> None:
+        changed = change(tensors.pop(name), rng)
+        if changed is not None:
+            tensors[name] = changed
+
+    return edit
+
+
+def somewhere(value: float) -> Callable[[Tensor, random.Random], Tensor]:
+    def change(vectors: Tensor, rng: random.Random) -> Tensor:
+        vectors = vectors.clone()
+        vectors.view(-1)[rng.randrange(vectors.numel())] = value
+        return vectors
+
+    return change
+
+
+def flip_bit(bits: Tensor, rng: random.Random) -> Tensor:
+    bits = bits.clone()
+    bits[rng.randrange(len(bits))] ^= 1 << rng.randrange(8)
+    return bits
+
+
+def surplus(_: Header, tensors: Tensors, __: random.Random) -> None:
+    tensors["more"] = torch.zeros(1)
+
+
+ANY: dict[str, Edit] = {
+    "version 0": put("format_version", value=0),
+    "version text": put("format_version", value="1"),
+    "version real": put("format_version", value=1.0),
+    "version true": put("format_version", value=True),
+    "version none": drop("format_version"),
+    "kind": put("kind", value="vector"),
+    "kind none": drop("kind"),
+    "extra key": put("comment", value="hello"),
+    "name number": put("name", value=3),
+    "name none": drop("name"),
+    "pole": put("pole", value="middle"),
+    "provenance list": put("provenance", value=[]),
+    "provenance none": drop("provenance"),
+    "mask and prompt": lambda header, *_: header.update(
+        {"prompt": "x", "mask": {"sparsity": {}, "checksum": "c", "rule": "product"}}
+    ),
+    "groups none": tensor("groups", lambda *_: None),
+    "groups type": tensor("groups", lambda groups, _: groups.int()),
+    "groups shape": tensor("groups", lambda groups, _: groups.unsqueeze(0)),
+    "surplus tensor": surplus,
+}
+MASK: dict[str, Edit] = {
+    "mask none": drop("mask"),
+    "mask extra": put("mask", "scale", value=1),
+    "sparsity 1": put("mask", "sparsity", value={"default": "1"}),
+    "sparsity negative": put("mask", "sparsity", value={"default": "-0.1"}),
+    "sparsity nan": put("mask", "sparsity", value={"default": "NaN"}),
+    "sparsity infinite": put("mask", "sparsity", value={"default": "Infinity"}),
+    "sparsity word": put("mask", "sparsity", value={"default": "half"}),
+    "sparsity number": put("mask", "sparsity", value={"default": 0.2}),
+    "sparsity selector": put("mask", "sparsity", value={"no such module!": "0.2"}),
+    "sparsity empty selector": put("mask", "sparsity", value={"": "0.2"}),
+    "checksum none": drop("mask", "checksum"),
+}
+OWN: dict[str, dict[str, Edit]] = {
+    "recipe": {
+        **MASK,
+        "rule unknown": put("mask", "rule", value="magic"),
+        "rule none": drop("mask", "rule"),
+        "rule of two vectors": put("mask", "rule", value="contested"),
+        "rule and bits": put("mask", "linears", value=[["a", 1, 1]]),
+        "block 0": put("mask", "block", value=0),
+        "block negative": put("mask", "block", value=-8),
+        "block real": put("mask", "block", value=8.5),
+        "importance none": tensor("importance", lambda *_: None),
+        "importance nan": tensor("importance", somewhere(math.nan)),
+        "importance infinite": tensor("importance", somewhere(math.inf)),
+        "importance negative": tensor("importance", somewhere(-1e-6)),
+        "importance double": tensor("importance", lambda vectors, _: vectors.double()),
+        "importance half": tensor("importance", lambda vectors, _: vectors.half()),
+        "importance flat": tensor("importance", lambda vectors, _: vectors[0]),
+        "importance twice": tensor("importance", lambda vectors, _: vectors.repeat(2, 1)),
+        "importance empty": tensor("importance", lambda vectors, _: vectors[:0]),
+    },
+    "packed": {
+        **MASK,
+        "linears none": drop("mask", "linears"),
+        "linears short": lambda header, *_: header["mask"]["linears"].pop(),
+        "linears order": lambda header, *_: header["mask"]["linears"].reverse(),
+        "linears name": lambda header, *_: header["mask"]["linears"][0].__setitem__(0, "other"),
+        "linears turned": lambda header, *_: header["mask"]["linears"][0].__setitem__(slice(1, 3), [3, 4]),
+        "linears negative": lambda header, *_: header["mask"]["linears"][0].__setitem__(slice(1, 3), [-4, -3]),
+        "linears zero": lambda header, *_: header["mask"]["linears"].append(["empty", 0, 8]),
+        "linears huge": lambda header, *_: header["mask"]["linears"].append(["huge", 2**40, 2**40]),
+        "bits none": tensor("bits", lambda *_: None),
+        "bits flipped": tensor("bits", flip_bit),
+        "bits short": tensor("bits", lambda bits, _: bits[:-1]),
+        "bits type": tensor("bits", lambda bits, _: bits.view(torch.int8)),
+        "bits shape": tensor("bits", lambda bits, _: bits.unsqueeze(0)),
+        "checksum": put("mask", "checksum", value="0" * 64),
+    },
+    "prompt": {
+        "prompt none": drop("prompt"),
+        "prompt null": put("prompt", value=None),
+        "prompt number": put("prompt", value=7),
+        "prompt as mask": put("kind", value="mask"),
+    },
+}
+
+
+def rewrite(path: Path, change: Callable[[Header, Tensors], object]) -> None:
+    """Change header and tensors and write them with a hash that fits."""
+    tensors, header = read_container(path, kind="persona file", remedy="")
+    del header["sha256"]
+    change(header, tensors)
+    write_container(path, tensors, header)
+
+
+def test_a_forbidden_content_behind_a_valid_hash(path: Path, kind: str) -> None:
+    intact, rng, edits = path.read_bytes(), random.Random(f"edit {kind}"), [*(ANY | OWN[kind]).items()]
+    rewrite(path, lambda *_: None)
+    assert path.read_bytes() == intact, "without an edit the file is what it was"
+    for index in range(max(EDITS, len(edits))):
+        name, edit = edits[index % len(edits)]
+        path.write_bytes(intact)
+        rewrite(path, lambda header, tensors, edit=edit: edit(header, tensors, rng))  # type: ignore[misc]
+        try:
+            with refused("worn.persona"):
+                open_persona(path)
+        except BaseException as error:
+            error.add_note(f"after the edit {name!r}")
+            raise
+
+
+def test_a_newer_version_asks_for_an_upgrade(path: Path) -> None:
+    rewrite(path, lambda header, _: header.update(format_version=FORMAT_VERSION + 1, form="of the future"))
+    with refused("worn.persona", f"format version {FORMAT_VERSION + 1}", "upgrade temperament"):
+        open_persona(path)
+    rewrite(path, lambda header, _: header.update(format_version=0))
+    with refused("worn.persona", "format version 0", "extract it again"):
+        open_persona(path)
+
+
+JUNK: tuple[object, ...] = (None, True, -1, 2**70, 1e308, "", "x", "\ud800", [], [[]], {}, {"": None}, [None] * 3)
+
+
+def places(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value inside a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, inner in items for place in ((*above, key), *places(inner, (*above, key)))]
+
+
+def test_random_junk_in_the_header_raises_nothing_else(path: Path, kind: str) -> None:
+    """Some of these files are acceptable (another name, other provenance); none may fail in another way."""
+    intact, rng, refusals = path.read_bytes(), random.Random(f"junk {kind}"), 0
+    for _ in range(100):
+        path.write_bytes(intact)
+
+        def junk(header: Header, _: Tensors) -> None:
+            *above, last = rng.choice(places(header))
+            inner: Any = header
+            for key in above:
+                inner = inner[key]
+            inner[last] = json.loads(json.dumps(rng.choice(JUNK)))
+
+        rewrite(path, junk)
+        try:
+            open_persona(path)
+        except TemperamentError as error:
+            assert len(str(error).splitlines()) == 1
+            assert "worn.persona" in str(error)
+            refusals += 1
+    assert refusals > 20
