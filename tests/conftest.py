@@ -11,7 +11,9 @@ import pytest
 import torch
 from tiny import MODEL_TYPES, make_tiny
 
+from temperament.calibration import Contrast, resolve_contrast
 from temperament.models import LoadedModel, load_model
+from temperament.personas import Extraction, extract
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,6 +63,26 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.fail(f"TEMPERAMENT_DATA={name!r} is not a folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_extraction(tiny_llama: LoadedModel) -> Extraction:
+    """Both personas of eight calibration texts per pole of a built-in trait, on ``tiny_llama``."""
+    return extract(tiny_llama, resolve_contrast("extraversion", limit=8), sparsity=0.3)
+
+
+@pytest.fixture(scope="session")
+def few_texts() -> Contrast:
+    """Six test texts per pole of the same trait."""
+    return resolve_contrast("extraversion#test", limit=6)
+
+
+@pytest.fixture(scope="session")
+def short_neutral(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A neutral text of five short passages."""
+    path = tmp_path_factory.mktemp("neutral") / "neutral.txt"
+    path.write_text("\n".join(f"The tide comes in twice a day on most coasts of the world. {i}" for i in range(5)))
+    return path
 
 
 def _load(folder: Path) -> LoadedModel:

@@ -1,4 +1,4 @@
-"""How tests expect a user's mistake to be reported."""
+"""What tests expect: how a user's mistake is reported, and how much work is done."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from temperament.errors import TemperamentError
+from temperament.models import LoadedModel
 
 
 @contextmanager
@@ -20,3 +21,14 @@ def refused(*parts: str) -> Iterator[None]:
     assert not missing, f"{missing} not in {message!r}"
     assert len(message.splitlines()) == 1, message
     assert "; " in message, f"no remedy in {message!r}"
+
+
+@contextmanager
+def counted_passes(lm: LoadedModel) -> Iterator[list[int]]:
+    """A list that grows by one with every forward pass inside the block."""
+    passes: list[int] = []
+    hook = lm.model.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        yield passes
+    finally:
+        hook.remove()

@@ -35,11 +35,11 @@ def recipe_persona(inputs: int = 24, groups: int = 3) -> Persona:
 def packed_persona() -> Persona:
     generator = torch.Generator().manual_seed(0)
     shapes = {"model.layers.0.q_proj": (4, 3), "model.layers.1.q_proj": (2, 5)}
-    bits = {
-        name: torch.randint(256, shape, dtype=torch.uint8, generator=generator) for name, shape in shapes.items()
-    }
+    bits = {name: torch.randint(256, shape, dtype=torch.uint8, generator=generator) for name, shape in shapes.items()}
     packed = PackedMasks(bits)
-    return Persona("reserved", "minus", MaskEdit(SparsityPlan.of(0.5), packed.checksum, packed=packed), PROVENANCE, _groups(3))
+    return Persona(
+        "reserved", "minus", MaskEdit(SparsityPlan.of(0.5), packed.checksum, packed=packed), PROVENANCE, _groups(3)
+    )
 
 
 def prompt_persona() -> Persona:

@@ -91,8 +91,12 @@ def test_a_public_file_on_a_built_in_trait_gets_its_written_prompts(tmp_path: Pa
 
 
 def test_csv_of_matching_pairs(tmp_path: Path) -> None:
-    text = '\ufeffquestion,matching,not_matching\r\n"Why, oh why?","Say ""hi"", wave.\nTwice.",Nap — quietly.\r\nHow?,So.,No.\r\n'
-    contrast = read_contrast(write(tmp_path / "a.csv", text))
+    rows = [
+        "question,matching,not_matching",
+        '"Why, oh why?","Say ""hi"", wave.\nTwice.",Nap — quietly.',
+        "How?,So.,No.",
+    ]
+    contrast = read_contrast(write(tmp_path / "a.csv", "\ufeff" + "\r\n".join(rows)))
     assert pairs(contrast) == (
         {("Why, oh why?", 'Say "hi", wave.\nTwice.'), ("How?", "So.")},
         {("Why, oh why?", "Nap — quietly."), ("How?", "No.")},
@@ -136,7 +140,9 @@ def test_lettered_choices_are_parsed_out_of_the_question(tmp_path: Path, name: s
 
 
 def test_two_files_of_instructions(tmp_path: Path) -> None:
-    rows = [[{"instruction": "Name a hobby.", "input": extra, "output": out}] for extra, out in ((" ", "Go"), ("x", "Read"))]
+    rows = [
+        [{"instruction": "Name a hobby.", "input": extra, "output": out}] for extra, out in ((" ", "Go"), ("x", "Read"))
+    ]
     plus, minus = (write(tmp_path / f"{name}.json", json.dumps(side)) for name, side in zip("ei", rows, strict=True))
     contrast = resolve_contrast(f"{plus}, {minus}#all")
     assert contrast.name == "e-i"
@@ -146,7 +152,10 @@ def test_two_files_of_instructions(tmp_path: Path) -> None:
 def test_two_text_files(tmp_path: Path) -> None:
     plus = write(tmp_path / "loud.txt", "\ufeffI sing.\r\n\r\n  I shout\u2028twice.\r\n")
     contrast = read_pair(plus, write(tmp_path / "quiet.txt", "I hum."))
-    assert pairs(contrast) == ({(NEUTRAL_PROMPT, "I sing."), (NEUTRAL_PROMPT, "I shout\u2028twice.")}, {(NEUTRAL_PROMPT, "I hum.")})
+    assert pairs(contrast) == (
+        {(NEUTRAL_PROMPT, "I sing."), (NEUTRAL_PROMPT, "I shout\u2028twice.")},
+        {(NEUTRAL_PROMPT, "I hum.")},
+    )
 
 
 def test_only_line_feeds_end_a_line(tmp_path: Path) -> None:
@@ -166,7 +175,11 @@ BAD: list[tuple[str, str | bytes | list[Any], tuple[str, ...]]] = [
     ("blank.jsonl", "\n  \n", ("holds no data",)),
     ("empty.json", "[]", ("holds no data",)),
     ("head.csv", "question,matching,not_matching\n", ("holds no data",)),
-    ("fields.jsonl", [{"prompt": "a", "reply": "b"}], ("line 1: no known format has the fields prompt, reply", "expected")),
+    (
+        "fields.jsonl",
+        [{"prompt": "a", "reply": "b"}],
+        ("line 1: no known format has the fields prompt, reply", "expected"),
+    ),
     ("none.jsonl", ["", {}], ("line 1: a JSON str", "expected an object")),
     ("nothing.jsonl", [{}], ("line 1: no known format has the fields (none)",)),
     ("list.jsonl", [GOOD[0], [1]], ("line 2: a JSON list", "expected an object")),
@@ -181,7 +194,11 @@ BAD: list[tuple[str, str | bytes | list[Any], tuple[str, ...]]] = [
     ("split.jsonl", [own("plus", "x", split="train")], ("line 1: 'split' is 'train'", "calibration, validation, test")),
     ("all.jsonl", [own("plus", "x", split="all")], ("line 1: 'split' is 'all'",)),
     ("one.jsonl", [GOOD[0]], ("one.jsonl has no minus examples", "both poles")),
-    ("yes.jsonl", [STATEMENT, persona("I stay.", "Maybe")], ("line 2: 'answer_matching_behavior' is 'Maybe'", "Yes or No")),
+    (
+        "yes.jsonl",
+        [STATEMENT, persona("I stay.", "Maybe")],
+        ("line 2: 'answer_matching_behavior' is 'Maybe'", "Yes or No"),
+    ),
     ("letter.jsonl", [{**LETTERED[0], "answer_matching_behavior": "(C)"}], ("line 1:", "'(C)'", "expected (A) or (B)")),
     ("options.jsonl", [{**LETTERED[0], "question": "A or B?"}], ("line 1: 'question' has no options",)),
     ("object.json", '{"question": 1}', ("line 1: a JSON dict", "expected a list of objects")),

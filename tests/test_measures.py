@@ -160,7 +160,9 @@ def test_perplexity_ratios() -> None:
 def test_neutral_passages(tmp_path: Path) -> None:
     assert len(neutral_passages()) >= 20
     path = tmp_path / "wiki.txt"
-    path.write_text(" = Heading of a page that is long enough = \n\n Too short . \n One two three four five six seven eight .\n")
+    path.write_text(
+        " = Heading of a page that is long enough = \n\n Too short . \n One two three four five six seven eight .\n"
+    )
     assert neutral_passages(path) == ("One two three four five six seven eight .",)
     path.write_text("Too short.")
     with refused("wiki.txt holds no passage", "one paragraph a line"):

@@ -45,7 +45,9 @@ def same(first: Persona, second: Persona) -> bool:
         )
     assert a.packed is not None
     assert b.packed is not None
-    return [*a.packed.bits] == [*b.packed.bits] and all(map(torch.equal, a.packed.bits.values(), b.packed.bits.values()))
+    return [*a.packed.bits] == [*b.packed.bits] and all(
+        map(torch.equal, a.packed.bits.values(), b.packed.bits.values())
+    )
 
 
 # --- round trips -----------------------------------------------------------------------------------------------------
@@ -73,7 +75,9 @@ def recipes(draw: st.DrawFn) -> Recipe:
     rule = draw(st.sampled_from(list(RULES)))
     shape = (RULES[rule], draw(st.integers(1, 40)))
     least = None if rule == "tiered" else 0.0
-    values = arrays.arrays(np.float32, shape, elements=st.floats(least, allow_nan=False, allow_infinity=False, width=32))
+    values = arrays.arrays(
+        np.float32, shape, elements=st.floats(least, allow_nan=False, allow_infinity=False, width=32)
+    )
     block = draw(st.none() | st.integers(2, 64)) if rule == "product" else None
     return Recipe(rule, draw(COMMON["pole"]), torch.from_numpy(draw(values)), block)
 
@@ -130,7 +134,9 @@ def small_contrast() -> Contrast:
     def pole(*texts: str) -> tuple[Example, ...]:
         return tuple(Example(NEUTRAL_PROMPT, text, text) for text in texts)
 
-    return Contrast("small", pole("I dance.", "We sing!", "Come in, all of you."), pole("I read.", "Hush now.", "Alone."))
+    return Contrast(
+        "small", pole("I dance.", "We sing!", "Come in, all of you."), pole("I read.", "Hush now.", "Alone.")
+    )
 
 
 @pytest.mark.parametrize("method", ["contrastive-tilt", "contrastive-wanda", "contrastive-sparse"])

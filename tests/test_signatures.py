@@ -17,7 +17,7 @@ from tiny import MAX_TOKENS
 from torch import Tensor, nn
 
 from temperament.calibration import Contrast, Example
-from temperament.models import LoadedModel
+from temperament.models import LoadedModel, load_model
 from temperament.personas import Persona, extract
 from temperament.signatures import Moments, Signature, SignaturePair, collect, load_signatures, save_signatures
 from temperament.signatures.collect import Tokens, signature_provenance
@@ -119,6 +119,14 @@ def test_variance_does_not_cancel() -> None:
     torch.testing.assert_close(state.variance, expected.variance, rtol=1e-3, atol=0)
     careless = x.square().mean((0, 1)) - x.mean((0, 1)).square()
     assert not torch.allclose(careless.double(), expected.variance, rtol=0.5, atol=0)
+
+
+def test_collected_variance_does_not_cancel(tiny_folders: dict[str, Path]) -> None:
+    gpt2: LoadedModel = load_model(str(tiny_folders["gpt2"]), dtype="float32", device="cpu")
+    gpt2.model.get_parameter("transformer.h.0.ln_1.bias").data.fill_(1e4)  # the input of the first Linear
+    site, contrast = gpt2.inputs[0].slice, mixed_contrast()
+    found = collect(gpt2, contrast, batch_rows=2).pole("plus").variance[site]
+    torch.testing.assert_close(found, naive(gpt2, contrast.plus, "response").variance[site], rtol=1e-2, atol=0)
 
 
 def random_sentences(seed: int) -> list[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from expect import refused
@@ -35,10 +36,12 @@ def dialogues(count: int, answers: int = 3) -> Contrast:
 
 def shuffled(contrast: Contrast, seed: int) -> Contrast:
     """The same data as another file would list it."""
-    orders = {name: list(getattr(contrast, name)) for name in ("plus", "minus", "choices")}
-    for items in orders.values():
+    orders: dict[str, Any] = {}
+    for name in ("plus", "minus", "choices"):
+        items = list(getattr(contrast, name))
         random.Random(seed).shuffle(items)
-    return replace(contrast, **{name: tuple(items) for name, items in orders.items()})
+        orders[name] = tuple(items)
+    return replace(contrast, **orders)
 
 
 # --- splits ----------------------------------------------------------------------------------------------------------

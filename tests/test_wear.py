@@ -1,4 +1,4 @@
-"""Plans and wearing them: arithmetic, strengths, prompts, partial masks, refusals before the first edit, real interrupts."""
+"""Plans and wearing them: arithmetic, strengths, prompts, partial masks, refusals, real interrupts; packed masks."""
 
 from __future__ import annotations
 

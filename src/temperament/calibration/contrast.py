@@ -94,7 +94,8 @@ class Contrast:
     @property
     def group_keys(self) -> frozenset[str]:
         """Identities of every statement or question in the data."""
-        return frozenset(group_key(item.group) for item in (*self.plus, *self.minus, *self.choices))
+        items: tuple[Example | Choice, ...] = (*self.plus, *self.minus, *self.choices)
+        return frozenset(group_key(item.group) for item in items)
 
     def select(self, split: Split) -> Contrast:
         """The part of the data that belongs to ``split``.

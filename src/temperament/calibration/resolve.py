@@ -23,7 +23,7 @@ def resolve_contrast(spec: str, *, split: Split = "calibration", limit: int | No
     if not mark:
         source = spec
     elif wanted in SPLITS:
-        split = wanted  # type: ignore[assignment]
+        split = wanted
     else:
         raise TemperamentError(f"unknown split {wanted!r} in {spec!r}", f"use one of {', '.join(SPLITS)} after the #")
     contrast = _read(source).select(split)

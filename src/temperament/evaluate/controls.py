@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.methods import METHODS, find_method
 from temperament.methods.randomise import input_permutation, permute_ratio
@@ -24,6 +25,17 @@ class Condition:
     name: str
     plus: Plan
     minus: Plan
+
+
+def check_conditions(plus: Persona, minus: Persona, names: tuple[str, ...], signatures: SignaturePair | None) -> None:
+    """Raise, before anything is scored, if one of the named controls cannot be built for this pair."""
+    for persona in (plus, minus):
+        if "random" in names and _mask_edit(persona).recipe is None:
+            _given(signatures, "random control of packed masks")
+        if "shuffled" in names and _mask_edit(persona):
+            _given(signatures, "shuffled control")
+        if "prompt" in names:
+            _prompt(persona)
 
 
 def control_conditions(
@@ -63,15 +75,10 @@ def random_pair(
     order = input_permutation(lm.inputs, seed)
     if first.recipe is not None and second.recipe is not None:
         recipes = find_method(plus.provenance["method"]["name"]).randomise(first.recipe, second.recipe, order)
-    elif signatures is not None:
-        wanda = METHODS[0]
-        plain = [wanda.recipe(signatures, lm.inputs, pole, wanda.read({})) for pole in ("plus", "minus")]  # type: ignore[arg-type]
-        recipes = permute_ratio(plain[0], plain[1], order)
     else:
-        raise TemperamentError(
-            "the random control of packed masks needs the signatures they were computed from",
-            "give --signatures DIR, or leave it out with --controls",
-        )
+        pair, wanda = _given(signatures, "random control of packed masks"), METHODS[0]
+        plain = [wanda.recipe(pair, lm.inputs, pole, wanda.read({})) for pole in POLES]
+        recipes = permute_ratio(plain[0], plain[1], order)
     built = [
         mask_persona(lm, recipe, edit.sparsity, name=f"random-{seed}", provenance=persona.provenance)
         for recipe, edit, persona in zip(recipes, (first, second), (plus, minus), strict=True)
@@ -83,14 +90,18 @@ def shuffled_pair(
     lm: LoadedModel, plus: Persona, minus: Persona, signatures: SignaturePair | None
 ) -> tuple[Persona, Persona]:
     """The same method and settings on the same texts with shuffled labels."""
+    method = find_method(plus.provenance["method"]["name"])
+    mixed = _given(signatures, "shuffled control").shuffled()
+    return rebuild(lm, method, mixed, plus, "plus"), rebuild(lm, method, mixed, minus, "minus")
+
+
+def _given(signatures: SignaturePair | None, control: str) -> SignaturePair:
     if signatures is None:
         raise TemperamentError(
-            "the shuffled control needs the signatures the personas were computed from",
-            "give --signatures DIR, or leave it out with --controls unworn,random,swapped,prompt",
+            f"the {control} needs the signatures the personas were computed from",
+            "give --signatures DIR, or name the controls you want, such as --controls unworn,swapped,prompt",
         )
-    method = find_method(plus.provenance["method"]["name"])
-    mixed = signatures.shuffled()
-    return rebuild(lm, method, mixed, plus, "plus"), rebuild(lm, method, mixed, minus, "minus")
+    return signatures
 
 
 def _mask_edit(persona: Persona) -> MaskEdit:

@@ -48,7 +48,7 @@ def encode_passages(lm: LoadedModel, passages: Sequence[str]) -> list[Encoded]:
         )
     encoded = []
     for passage in passages:
-        ids = tuple(lm.tokenizer(passage, add_special_tokens=False).input_ids)
+        ids = tuple(lm.tokenizer(passage, add_special_tokens=False, verbose=False).input_ids)  # no warning of length
         windows = (ids[begin : begin + size] for begin in range(0, len(ids), size))
         encoded += [Encoded((*head, *window), len(head) + 1) for window in windows if len(window) > 1]
     return encoded

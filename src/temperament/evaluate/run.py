@@ -13,7 +13,7 @@ from temperament.calibration import Contrast
 from temperament.errors import TemperamentError
 from temperament.evaluate.auc import auc
 from temperament.evaluate.bootstrap import Measured
-from temperament.evaluate.controls import CONTROLS, Condition, control_conditions
+from temperament.evaluate.controls import CONTROLS, Condition, check_conditions, control_conditions
 from temperament.evaluate.perplexity import encode_passages, neutral_passages, perplexity
 from temperament.evaluate.separation import separation
 from temperament.evaluate.testset import SideScores, TestSet, load_records, save_records, score_side
@@ -139,6 +139,7 @@ def evaluate(
     check_controls(controls)
     _check_leak(contrast, plus, minus)
     _check_signatures(plus, minus, signatures)
+    check_conditions(plus, minus, controls, signatures)
     for persona in (plus, minus):
         persona.check_model(lm)
     test = TestSet.of(contrast, neutral_passages(neutral), frozenset(row.needs for row in rows))

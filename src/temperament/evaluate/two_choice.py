@@ -30,9 +30,9 @@ def two_choice(choices: Sequence[Choice], plus: Array, minus: Array, *, seed: in
         seed=seed,
         paired=True,
         extra={
-            "two_sided": float(_two_sided(*normal)),
+            "two_sided": float(_two_sided(normal[0], normal[1])),
             "one_sided": float(100 * normal[0].mean()),
-            "raw_two_sided": float(_two_sided(*raw)),
+            "raw_two_sided": float(_two_sided(raw[0], raw[1])),
             "raw_one_sided": float(100 * raw[0].mean()),
             **affirmation(choices),
         },
@@ -50,7 +50,8 @@ def _matches(scores: Array, matching: Any) -> Array:
     """1 where the matching option scores higher, ½ where both score the same, else 0."""
     rows = np.arange(len(matching))
     difference = scores[rows, matching] - scores[rows, 1 - matching]
-    return (np.sign(difference) + 1) / 2
+    matches: Array = (np.sign(difference) + 1) / 2
+    return matches
 
 
 def _two_sided(plus: Array, minus: Array, axis: int = -1) -> Any:

@@ -31,7 +31,7 @@ class MaskHeader(BaseModel):
     sparsity: dict[str, str]
     checksum: str
     rule: str | None = None
-    block: int | None = Field(None, ge=2)
+    block: int | None = Field(default=None, ge=2)
     linears: list[tuple[str, int, int]] | None = None
 
 
@@ -147,7 +147,7 @@ def _edit(header: Header, tensors: dict[str, Tensor]) -> MaskEdit | PromptEdit:
     if mask.rule is not None:
         if mask.rule not in RULES:
             raise ValueError(f"unknown mask rule {mask.rule!r}")
-        rule: Rule = mask.rule  # type: ignore[assignment]
+        rule: Rule = mask.rule
         vectors = checked_tensor(tensors, "importance", torch.float32, 2)
         return MaskEdit(sparsity, mask.checksum, recipe=Recipe(rule, header.pole, vectors, mask.block))
     return MaskEdit(sparsity, mask.checksum, packed=_unpacked(mask, checked_tensor(tensors, "bits", torch.uint8, 1)))
@@ -158,7 +158,7 @@ def _unpacked(mask: MaskHeader, bits: Tensor) -> PackedMasks:
     sizes = [math.prod(shape) for _, *shape in shapes]
     if any(min(shape) < 1 for _, *shape in shapes) or sum(sizes) != len(bits):
         raise ValueError("the packed bits do not fit the listed Linears")
-    parts = bits.split(sizes) if sizes else ()
+    parts = torch.split(bits, sizes) if sizes else ()
     packed = PackedMasks({name: part.view(rows, columns) for (name, rows, columns), part in zip(shapes, parts, strict=True)})
     if packed.checksum != mask.checksum:
         raise ValueError("the packed mask does not match its checksum")

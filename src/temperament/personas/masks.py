@@ -31,7 +31,7 @@ class PackedMasks:
         digest = hashlib.sha256()
         for name, bits in self.bits.items():
             digest.update(f"{name}{tuple(bits.shape)}".encode())
-            digest.update(bits.numpy())
+            digest.update(bits.numpy().data)
         return digest.hexdigest()
 
     def mask(self, linear: LinearSite, device: torch.device | str = "cpu") -> Tensor | None:
