@@ -30,7 +30,9 @@ def effect_rows(lm: LanguageModel) -> list[Row]:
         calibration = resolve_contrast(str(path), limit=120, seed=42)
         test = resolve_contrast(str(path), split="test", limit=60, seed=42)
         rows += _rows(lm, calibration, test, "public extraversion", aims=True)
-    rows += _rows(lm, resolve_contrast("extraversion"), resolve_contrast("extraversion", split="test"), "built-in extraversion")
+    rows += _rows(
+        lm, resolve_contrast("extraversion"), resolve_contrast("extraversion", split="test"), "built-in extraversion"
+    )
     return rows
 
 
@@ -52,20 +54,25 @@ def _rows(lm: LanguageModel, calibration: Contrast, test: Contrast, label: str, 
         rows += _method_rows(result, f"{label}, {method.name}", aims=aims)
         if method is METHODS[-1]:
             prompt = result.controls["prompt"]
-            rows.append(Row(f"{label}, system prompt", f"separation {interval(prompt['separation'])}, AUC {interval(prompt['auc'])}"))
+            rows.append(
+                Row(
+                    f"{label}, system prompt",
+                    f"separation {interval(prompt['separation'])}, AUC {interval(prompt['auc'])}",
+                )
+            )
     return rows
 
 
 def _method_rows(result: Evaluation, label: str, *, aims: bool) -> list[Row]:
     separation, auc, cost = (result.measures[name] for name in ("separation", "auc", "perplexity"))
-    aim, met = "", None
+    aim = ""
+    met: bool | None = None
     if aims and label.endswith("contrastive-tilt"):
         aim, met = "separation ≥ 1.2, AUC ≥ .86", separation.value >= 1.2 and auc.value >= 0.86
     elif aims and label.endswith(", wanda"):
         aim, met = "separation within ± .15", abs(separation.value) <= 0.15
-    value = (
-        f"separation {interval(separation)}, AUC {interval(auc)}, perplexity × {cost.extra['plus']:.2f} / {cost.extra['minus']:.2f}"
-    )
+    value = f"separation {interval(separation)}, AUC {interval(auc)}, "
+    value += f"perplexity × {cost.extra['plus']:.2f} / {cost.extra['minus']:.2f}"
     controls = {name: measures["separation"] for name, measures in result.controls.items() if name != "prompt"}
     worst = max(abs(control.value) for control in controls.values())
     shown = ", ".join(f"{name} {control.value:+.2f}" for name, control in controls.items())

@@ -1,4 +1,4 @@
-"""Correctness and speed on CUDA at the size of a 7B model, with random weights: ``python -m bench.gpu``.
+"""Correctness and speed on CUDA at 7B size, with random weights: ``PYTHONPATH=tests python -m bench.gpu``.
 
 Nothing is downloaded; the figures say how fast and how exact the mechanism is, not what a persona does.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from tiny import byte_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.table import Row, markdown
@@ -26,7 +27,6 @@ from temperament.personas.masks import build_masks
 from temperament.signatures import Moments, collect
 from temperament.signatures.collect import backbone, collecting, queue_batches
 from temperament.wear import wear
-from tests.tiny import byte_tokenizer
 
 
 def _model(layers: int, hidden: int, intermediate: int, device: str, dtype: torch.dtype) -> LoadedModel:
@@ -42,13 +42,14 @@ def _model(layers: int, hidden: int, intermediate: int, device: str, dtype: torc
     )
     torch.manual_seed(0)
     with torch.device(device):
-        model = LlamaForCausalLM(config).to(dtype)
+        model = LlamaForCausalLM(config)
+    torch.nn.Module.to(model, dtype=dtype)
     return LoadedModel(model, tokenizer, name=f"random Llama, {layers} x {hidden}")
 
 
 def _contrast(count: int) -> Contrast:
     rng = random.Random(0)
-    words = "quiet evening people dance garden early letter music river small loud table story window".split()
+    words = ("quiet", "evening", "people", "dance", "garden", "early", "letter", "music", "river", "small", "loud")
 
     def pole(mark: str) -> tuple[Example, ...]:
         texts = [f"{mark} {' '.join(rng.choices(words, k=8))}." for _ in range(count)]
@@ -69,7 +70,7 @@ def exactness() -> list[Row]:
     """Masks on CPU and GPU, from fp32 and bf16 copies of the same weights, and restoration on the GPU."""
     rows = []
     cuda = _model(4, 1024, 2816, "cuda", torch.bfloat16)
-    cpu = LoadedModel(LlamaForCausalLM(cuda.model.config), cuda.tokenizer, name=cuda.name, check=False)
+    cpu = LoadedModel(type(cuda.model)(cuda.model.config), cuda.tokenizer, name=cuda.name, check=False)
     cpu.model.load_state_dict({key: value.float().cpu() for key, value in cuda.model.state_dict().items()})
     assert cpu.fingerprint == cuda.fingerprint, "fingerprints differ"
     pair = collect(cuda, _contrast(64))
@@ -82,9 +83,16 @@ def exactness() -> list[Row]:
         same = all(
             build_masks(cuda, recipe, plan).checksum == build_masks(cpu, recipe, plan).checksum
             for plan in plans
-            for recipe in (method.recipe(pair, cuda.inputs, pole, method.read(settings)) for pole in ("plus", "minus"))  # type: ignore[arg-type]
+            for recipe in (method.recipe(pair, cuda.inputs, pole, method.read(settings)) for pole in ("plus", "minus"))
         )
-        rows.append(Row(f"masks on GPU (bf16) = masks on CPU (fp32), {name} {settings or ''}", "identical" if same else "DIFFER", "identical", same))
+        rows.append(
+            Row(
+                f"masks on GPU (bf16) = masks on CPU (fp32), {name} {settings or ''}",
+                "identical" if same else "DIFFER",
+                "identical",
+                same,
+            )
+        )
     original = {key: value.clone() for key, value in cuda.model.state_dict().items()}
     found = extract(cuda, _contrast(64), signatures=pair)
     with tempfile.TemporaryDirectory() as folder:
@@ -98,8 +106,12 @@ def exactness() -> list[Row]:
                 reference = cpu.model(input_ids=ids.cpu()).logits
     exact = all(torch.equal(value, original[key]) for key, value in cuda.model.state_dict().items())
     error = float((worn.cpu() - reference).norm() / reference.norm())
-    rows.append(Row("weights on GPU after nested wearing", "bit-identical" if exact else "DIFFER", "bit-identical", exact))
-    rows.append(Row("worn logits, GPU bf16 against CPU fp32, relative error", f"{error:.4f}", "≤ .05 (bf16)", error <= 0.05))
+    rows.append(
+        Row("weights on GPU after nested wearing", "bit-identical" if exact else "DIFFER", "bit-identical", exact)
+    )
+    rows.append(
+        Row("worn logits, GPU bf16 against CPU fp32, relative error", f"{error:.4f}", "≤ .05 (bf16)", error <= 0.05)
+    )
     return rows
 
 
@@ -128,7 +140,10 @@ def speed(layers: int, hidden: int, intermediate: int) -> list[Row]:
     pairing = alternate(_synchronised(hooked), _synchronised(plain), 9)
     flops = 2 * sum(linear.shape[0] * linear.shape[1] for linear in lm.linears) * tokens / pairing.first
     rows = [
-        Row("model", f"{parameters / 1e9:.2f} B parameters, {torch.cuda.memory_allocated() / 1e9:.1f} GB, {torch.cuda.get_device_name()}"),
+        Row(
+            "model",
+            f"{parameters / 1e9:.2f} B parameters on {torch.cuda.get_device_name()}",
+        ),
         Row("calibration with hooks / without", f"{pairing.ratio:.3f} ×", "≤ 1.15", pairing.ratio <= 1.15),
         Row("calibration rate", f"{tokens / pairing.first:.0f} tokens/s, {flops / 1e12:.0f} TFLOP/s"),
     ]
@@ -157,7 +172,12 @@ def speed(layers: int, hidden: int, intermediate: int) -> list[Row]:
         start = time.perf_counter()
     torch.cuda.synchronize()
     rows.append(Row("put on / take off", f"{entered:.2f} s / {time.perf_counter() - start:.2f} s"))
-    rows.append(Row("memory held while worn, peak", f"{held:.2f} GB, {(torch.cuda.max_memory_allocated() - before) / 1e9:.2f} GB"))
+    rows.append(
+        Row(
+            "memory held while worn, peak",
+            f"{held:.2f} GB, {(torch.cuda.max_memory_allocated() - before) / 1e9:.2f} GB",
+        )
+    )
     with tempfile.TemporaryDirectory() as folder:
         rows.append(Row("persona file", f"{found.plus.save(Path(folder) / 'p.persona').stat().st_size / 1e6:.2f} MB"))
     return rows

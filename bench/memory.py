@@ -16,7 +16,14 @@ def memory_rows(name: str) -> list[Row]:
     loaded, peak = (int(part) / 1e6 for part in run.stdout.split())
     extra = peak - loaded
     value = f"model {loaded:.2f} GB, peak {peak:.2f} GB"
-    return [Row("peak memory of extract, save, open and wear, beyond the model", f"{extra:.2f} GB ({value})", "≤ 1.5 GB", extra <= 1.5)]
+    return [
+        Row(
+            "peak memory of extract, save, open and wear, beyond the model",
+            f"{extra:.2f} GB ({value})",
+            "≤ 1.5 GB",
+            extra <= 1.5,
+        )
+    ]
 
 
 def _resident() -> int:

@@ -50,7 +50,10 @@ def calibration_rows(lm: LoadedModel, contrast: Contrast, rounds: int) -> list[R
     return [
         Row(f"calibration with hooks / without, {label}", f"{pairing.ratio:.3f} ×", "≤ 1.15", pairing.ratio <= 1.15),
         Row(f"the same, statistics over all tokens, {label}", f"{everything.ratio:.3f} ×"),
-        Row(f"calibration rate, {label}", f"{rate:.0f} tokens/s, {100 * rate * flops / gemm:.0f} % of GEMM rate ({gemm / 1e9:.0f} GFLOP/s)"),
+        Row(
+            f"calibration rate, {label}",
+            f"{rate:.0f} tokens/s, {100 * rate * flops / gemm:.0f} % of GEMM rate ({gemm / 1e9:.0f} GFLOP/s)",
+        ),
     ]
 
 
@@ -86,7 +89,14 @@ def mask_rows(lm: LoadedModel, contrast: Contrast, rounds: int) -> list[Row]:
         recipe = method.recipe(pair, lm.inputs, "plus", method.read({}))
         pairing = alternate(lambda recipe=recipe: build_masks(lm, recipe, plan), top_k, rounds)  # type: ignore[misc]
         target = f"≤ 1.5 (topk {pairing.second:.2f} s)"
-        rows.append(Row(f"masks / top-K, {method.name}", f"{pairing.ratio:.2f} × ({pairing.first:.2f} s)", target, pairing.ratio <= 1.5))
+        rows.append(
+            Row(
+                f"masks / top-K, {method.name}",
+                f"{pairing.ratio:.2f} × ({pairing.first:.2f} s)",
+                target,
+                pairing.ratio <= 1.5,
+            )
+        )
     return rows
 
 
@@ -116,7 +126,9 @@ def extraction_rows(lm: LoadedModel, contrast: Contrast, rounds: int) -> list[Ro
         pair = extract(lm, contrast, folder=folder / "signatures").signatures
         for method in METHODS:
             found = extract(lm, contrast, method=method.name, sparsity="0.2", signatures=pair)
-            paths = [persona.save(folder / f"{method.name}-{persona.pole}.persona") for persona in (found.plus, found.minus)]
+            paths = [
+                persona.save(folder / f"{method.name}-{persona.pole}.persona") for persona in (found.plus, found.minus)
+            ]
             size = sum(path.stat().st_size for path in paths) / 1e6
             limit = 1.7 if method.name == "contrastive-sparse" else 0.8
             rows.append(Row(f"persona pair on disk, {method.name}", f"{size:.3f} MB", f"≤ {limit}", size <= limit))

@@ -33,5 +33,13 @@ def markdown(rows: Sequence[Row]) -> str:
 def save(rows: Sequence[Row], path: Path) -> None:
     """Rows and the circumstances they were measured in."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    circumstances = {"threads": torch.get_num_threads(), "python": platform.python_version(), "versions": package_versions()}
-    path.write_text(json.dumps({"circumstances": circumstances, "rows": [asdict(row) for row in rows]}, indent=2, ensure_ascii=False))
+    circumstances = {
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": package_versions(),
+    }
+    path.write_text(
+        json.dumps(
+            {"circumstances": circumstances, "rows": [asdict(row) for row in rows]}, indent=2, ensure_ascii=False
+        )
+    )

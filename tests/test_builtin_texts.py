@@ -14,10 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from temperament.calibration.balance import balance, is_negated, repeated_frames, repeated_runs, words
-from temperament.calibration.builtin import TRAITS, builtin_contrast, questions
+from temperament.calibration.builtin import CONTRASTS, TRAITS, builtin_contrast, questions
 from temperament.calibration.contrast import NEUTRAL_PROMPT, POLES, Contrast, Split
 
-NAMES = [trait.name for trait in TRAITS]
+NAMES = list(CONTRASTS)
 PAIRS: dict[Split, int] = {"calibration": 80, "validation": 40, "test": 40}
 
 Poles = tuple[list[str], list[str]]
@@ -54,7 +54,7 @@ def test_every_split_is_large_enough_and_paired(name: str) -> None:
         assert len(part.plus) == len(part.minus) >= least
     assert {example.prompt for pole in POLES for example in contrast.pole(pole)} == {NEUTRAL_PROMPT}
     assert contrast.licence == "MIT"
-    assert contrast.prompts == next(trait.prompts for trait in TRAITS if trait.name == name)
+    assert contrast.prompts == CONTRASTS[name].prompts
 
 
 def test_no_text_stands_twice() -> None:
@@ -79,7 +79,7 @@ def test_statements_are_first_person_and_never_answer_yes_or_no(name: str) -> No
         assert not TRAIT_WORDS.search(text.lower()), text
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [trait.name for trait in TRAITS])
 def test_questions(name: str) -> None:
     asked = questions(name)
     assert len(asked) == len(set(asked)) == 20
@@ -115,7 +115,10 @@ def test_frames_are_not_repeated(name: str) -> None:
 
 
 def test_word_runs_are_not_repeated_over_all_built_in_texts() -> None:
-    assert repeated_runs([*all_statements(), *(q for name in NAMES for q in questions(name))], length=5, limit=3) == {}
+    assert (
+        repeated_runs([*all_statements(), *(q for trait in TRAITS for q in questions(trait.name))], length=5, limit=3)
+        == {}
+    )
 
 
 # --- the checks themselves can fail ----------------------------------------------------------------------------------
@@ -183,9 +186,9 @@ def test_no_built_in_text_stands_in_public_data(data_dir: Path) -> None:
     public = set(public_statements(data_dir))
     assert len(public) > 4000
     own = {plain(text) for text in all_statements()}
-    own |= {plain(question) for name in NAMES for question in questions(name)}
+    own |= {plain(question) for trait in TRAITS for question in questions(trait.name)}
     own |= {plain(prompt) for trait in TRAITS for prompt in trait.prompts}
-    neutral = (files("temperament.evaluate") / "neutral.txt").read_text(encoding="utf-8")
+    neutral = (files("temperament.evaluation") / "neutral.txt").read_text(encoding="utf-8")
     sentences = {plain(sentence) for sentence in re.split(r"(?<=[.!?])\s+", neutral)}
     assert len(sentences) > 50
     assert own.isdisjoint(public)

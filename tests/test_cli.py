@@ -52,12 +52,8 @@ def one_line_error(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[-1]
 
 
-@pytest.mark.parametrize(
-    "method", ["wanda", "sparse", "contrastive-wanda", "contrastive-sparse", "contrastive-tilt"]
-)
-def test_extract_prints_all_keys(
-    method: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("method", ["wanda", "sparse", "contrastive-wanda", "contrastive-sparse", "contrastive-tilt"])
+def test_extract_prints_all_keys(method: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["extract", "--model", model, "--contrast", CONTRAST, "--method", method, "--sparsity", "0.3"]
     assert run([*command, "--limit", "5", "--out", str(tmp_path), "--json"]) == 0
     result = printed_json(capsys)
@@ -85,9 +81,7 @@ def test_extract_with_settings_and_selectors(model: str, tmp_path: Path, capsys:
     assert result["masks"]["differential_ratio"]["attention"] == 0
 
 
-def test_second_extraction_reuses_signatures(
-    model: str, extracted: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_second_extraction_reuses_signatures(model: str, extracted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("a forward pass was made")
 
@@ -176,7 +170,9 @@ def test_chat_answers_in_what_is_worn(model: str, extracted: Path, capsys: pytes
     assert plain["worn"] == []
     assert run([*question, "--wear", f"{extracted / 'plus.persona'}:0"]) == 0
     assert printed_json(capsys)["answer"] == plain["answer"]
-    assert run([*question, "--wear", f"{extracted / 'plus.persona'}:0.5", "--wear", str(extracted / "minus.persona")]) == 0
+    assert (
+        run([*question, "--wear", f"{extracted / 'plus.persona'}:0.5", "--wear", str(extracted / "minus.persona")]) == 0
+    )
     assert [strength for _, strength in printed_json(capsys)["worn"]] == [0.5, 1.0]
     assert run([*question, "--seed", "3"]) == 0
     first = printed_json(capsys)["answer"]
@@ -218,6 +214,7 @@ def test_list(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0]["name"] in capsys.readouterr().out
 
 
+PAIR = ["--plus", "{plus}", "--minus", "{minus}"]
 MISTAKES: dict[str, tuple[list[str], str]] = {
     "no contrast": (["extract", "--out", "{tmp}"], "--contrast"),
     "no such command": (["abstract"], "abstract"),
@@ -256,7 +253,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "luck",
     ),
     "calibration texts": (
-        ["evaluate", "--model", "{model}", "--plus", "{plus}", "--minus", "{minus}", "--data", f"{CONTRAST}#calibration"],
+        ["evaluate", "--model", "{model}", *PAIR, "--data", f"{CONTRAST}#calibration"],
         "calibration",
     ),
     "wrong model": (
@@ -309,5 +306,3 @@ def test_import_is_light() -> None:
 
     probe = "import sys, temperament.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
-
-

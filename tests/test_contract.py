@@ -82,7 +82,7 @@ def models(tiny_folders: dict[str, Path]) -> dict[str, LoadedModel]:
 @pytest.fixture(scope="module", params=CASES, ids=label)
 def extracted(request: pytest.FixtureRequest, models: dict[str, LoadedModel]) -> Case:
     family, method, options = request.param
-    found = extract(models[family], mixed_contrast(), method=method, sparsity=0.3, **options)
+    found = extract(models[family], mixed_contrast(), method=method, sparsity=0.3, settings=options)
     return Case(models[family], found.plus, found.minus)
 
 
@@ -294,7 +294,7 @@ def test_masks_built_while_another_is_worn_are_those_of_the_bare_model(case: Cas
             method=method["name"],
             sparsity=0.3,
             signatures=case.plus.signatures,
-            **method["parameters"],
+            settings=method["parameters"],
         )
     assert case.masks(again.plus).checksum == case.masks(case.plus).checksum
 
@@ -359,7 +359,7 @@ def test_masks_do_not_depend_on_the_loading_type(
     two_dtypes: tuple[LoadedModel, LoadedModel], method: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
     single, half = two_dtypes
-    found = extract(single, mixed_contrast(), method=method, sparsity=0.3, **options)
+    found = extract(single, mixed_contrast(), method=method, sparsity=0.3, settings=options)
     for persona in (found.plus, found.minus):
         loaded = open_persona(persona.save(tmp_path / "saved.persona"))
         before = bits(half.model)

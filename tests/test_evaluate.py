@@ -13,13 +13,13 @@ from expect import counted_passes, refused
 from support import bits, same
 
 from temperament.calibration import Choice, Contrast, Example, Split, resolve_contrast
-from temperament.evaluate import CONTROLS, Evaluation, evaluate
-from temperament.evaluate.controls import RANDOM_SEEDS, control_conditions, random_pair, shuffled_pair
-from temperament.evaluate.score import score_responses
+from temperament.evaluation import CONTROLS, Evaluation, evaluate
+from temperament.evaluation.controls import RANDOM_SEEDS, control_conditions, random_pair, shuffled_pair
+from temperament.evaluation.score import score_responses
 from temperament.methods import METHODS
 from temperament.models import LoadedModel, load_model
 from temperament.personas import Extraction, MaskEdit, Persona, extract, open_persona
-from temperament.signatures import save_signatures
+from temperament.signatures import load_signatures, save_signatures
 from temperament.wear import wear
 
 FREE = ("unworn", "swapped")  # controls that need no further masks
@@ -254,7 +254,8 @@ def test_other_signatures_are_refused(
 ) -> None:
     other = extract(tiny_llama, contrast("calibration", 8, seed=1)).signatures
     if saved:
-        other = save_signatures(tmp_path, other)
+        save_signatures(tmp_path, other)
+        other = load_signatures(tmp_path)
     with refused("the signatures are not those", "extraversion-plus", "--signatures"):
         evaluate(tiny_llama, tiny_extraction.plus, tiny_extraction.minus, few_texts, signatures=other)
 

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from temperament.calibration import NEUTRAL_PROMPT, Choice, Example
 from temperament.calibration.choices import affirmative_option
-from temperament.evaluate.auc import auc, roc_auc
-from temperament.evaluate.bootstrap import Measured, measured
-from temperament.evaluate.perplexity import encode_passages, neutral_passages, perplexity
-from temperament.evaluate.run import find_measures
-from temperament.evaluate.score import Score, score_responses
-from temperament.evaluate.separation import separation
-from temperament.evaluate.testset import SideScores, TestSet, score_side
-from temperament.evaluate.two_choice import affirmation, two_choice
+from temperament.evaluation.auc import auc, roc_auc
+from temperament.evaluation.bootstrap import Measured, measured
+from temperament.evaluation.perplexity import encode_passages, neutral_passages, perplexity
+from temperament.evaluation.run import find_measures
+from temperament.evaluation.score import Score, score_responses
+from temperament.evaluation.separation import separation
+from temperament.evaluation.testset import SideScores, TestSet, score_side
+from temperament.evaluation.two_choice import affirmation, two_choice
 from temperament.models import LoadedModel
 from temperament.models.dialogue import Encoded
 from temperament.personas import Persona

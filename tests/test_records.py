@@ -12,7 +12,7 @@ import pytest
 from expect import counted_passes
 
 from temperament.calibration import NEUTRAL_PROMPT, Choice, Contrast, Example
-from temperament.evaluate import Evaluation, evaluate
+from temperament.evaluation import Evaluation, evaluate
 from temperament.models import LoadedModel
 from temperament.personas import Extraction
 

@@ -282,19 +282,21 @@ def assert_starts_afresh(lm: LoadedModel, folder: Path, contrast: Contrast) -> N
 
 
 def test_save_and_load(tiny_llama: LoadedModel, tmp_path: Path) -> None:
-    pair = save_signatures(tmp_path, collect(tiny_llama, mixed_contrast()))
+    pair = collect(tiny_llama, mixed_contrast())
+    save_signatures(tmp_path, pair)
     loaded = load_signatures(tmp_path)
     assert all_identical(loaded, pair)
     assert (loaded.provenance, loaded.groups, loaded.hash) == (pair.provenance, pair.groups, pair.hash)
     assert loaded.groups == mixed_contrast().group_keys
-    assert len(loaded.hash) == 64
+    assert len({loaded.hash, pair.shuffled().hash, collect(tiny_llama, mixed_contrast(), seed=1).hash}) == 3
 
 
 def test_signatures_are_found_by_all_they_depend_on(tiny_llama: LoadedModel, tmp_path: Path) -> None:
     contrast = mixed_contrast()
     wanted = signature_provenance(tiny_llama, contrast, "response", 42)
     assert find_signatures(tmp_path / "missing", wanted) is None
-    pair = save_signatures(tmp_path, collect(tiny_llama, contrast))
+    pair = collect(tiny_llama, contrast)
+    save_signatures(tmp_path, pair)
     found = find_signatures(tmp_path, wanted)
     assert found is not None
     assert all_identical(found, pair)
@@ -319,6 +321,16 @@ def test_a_second_extraction_needs_no_forward_pass(tiny_llama: LoadedModel, tmp_
     assert first.plus.provenance["signatures"] == second.plus.provenance["signatures"] == second.signatures.hash
     third = extract(tiny_llama, mixed_contrast(), method="wanda", signatures=first.signatures, progress=never)
     assert third.plus.provenance == first.plus.provenance
+
+
+def test_signatures_of_another_model_or_other_texts_are_refused(tiny_llama: LoadedModel) -> None:
+    contrast = mixed_contrast()
+    pair = collect(tiny_llama, contrast)
+    with refused("collected on another data", "leave them out"):
+        extract(tiny_llama, replace(contrast, plus=contrast.plus[1:]), signatures=pair)
+    stranger = replace(pair, provenance={**pair.provenance, "model": "0"})
+    with refused("collected on another model", "leave them out"):
+        extract(tiny_llama, contrast, signatures=stranger)
 
 
 @pytest.mark.parametrize("harm", [damage, truncate, empty])

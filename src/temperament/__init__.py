@@ -1,4 +1,4 @@
-"""temperament finds the personalities already inside a language model, wears one at run time, and proves that it works."""
+"""Find the personalities already inside a language model, wear one at run time, and prove that it works."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from temperament.errors import TemperamentError
 if TYPE_CHECKING:
     from temperament.api import contrast, evaluate, extract, open
     from temperament.calibration import Contrast, Example
-    from temperament.evaluate import Evaluation
+    from temperament.evaluation import Evaluation
     from temperament.language_model import LanguageModel, load
     from temperament.personas import Persona, Plan
     from temperament.signatures import SignaturePair
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 #: Where each public name lives; imported on first use, so that ``temperament --help`` does not load torch.
 _HOMES = {
     "Contrast": "temperament.calibration",
-    "Evaluation": "temperament.evaluate",
+    "Evaluation": "temperament.evaluation",
     "Example": "temperament.calibration",
     "LanguageModel": "temperament.language_model",
     "Persona": "temperament.personas",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from temperament.calibration import Contrast, Split, resolve_contrast
-from temperament.evaluate import CONTROLS, Evaluation
-from temperament.evaluate import evaluate as run_evaluation
+from temperament.evaluation import CONTROLS, Evaluation
+from temperament.evaluation import evaluate as run_evaluation
 from temperament.models import LoadedModel
 from temperament.personas import Persona
 from temperament.personas import extract as run_extraction
@@ -53,7 +53,7 @@ def extract(
         seed=seed,
         signatures=signatures,
         folder=Path(folder) if folder else None,
-        **settings,
+        settings=settings,
     )
     return done.plus, done.minus
 

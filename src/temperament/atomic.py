@@ -25,7 +25,9 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise TemperamentError(f"{path} cannot be written: {error.strerror}", "free disk space or choose another folder") from None
+        raise TemperamentError(
+            f"{path} cannot be written: {error.strerror}", "free disk space or choose another folder"
+        ) from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -55,7 +55,9 @@ def read_container(path: Path, *, kind: str, remedy: str) -> tuple[dict[str, Ten
             raise TemperamentError(f"{kind} {str(path)!r} is damaged: its content does not match its SHA-256", remedy)
         return load(data), header
     except (SafetensorError, ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError) as error:
-        raise TemperamentError(f"{str(path)!r} is not a {kind}, or is damaged ({type(error).__name__})", remedy) from None
+        raise TemperamentError(
+            f"{str(path)!r} is not a {kind}, or is damaged ({type(error).__name__})", remedy
+        ) from None
 
 
 def checked_tensor(tensors: Mapping[str, Tensor], name: str, dtype: torch.dtype, dimensions: int) -> Tensor:

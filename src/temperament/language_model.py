@@ -24,7 +24,9 @@ class LanguageModel(LoadedModel):
         """
         return wear(self, worn, strength)
 
-    def chat(self, prompt: str | Sequence[Message], *, max_tokens: int = 128, seed: int | None = None, **options: Any) -> str:
+    def chat(
+        self, prompt: str | Sequence[Message], *, max_tokens: int = 128, seed: int | None = None, **options: Any
+    ) -> str:
         """The answer to a question (or dialogue) in whatever is worn: greedy, or sampled if a ``seed`` is given."""
         return chat(self, prompt, max_tokens=max_tokens, seed=seed, **options)
 

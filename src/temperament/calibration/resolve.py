@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from temperament.calibration.builtin import TRAITS, builtin_contrast, find_trait
+from temperament.calibration.builtin import CONTRASTS, builtin_contrast, find_trait
 from temperament.calibration.contrast import SPLITS, Contrast, Split
 from temperament.calibration.public import FORMATS, read_contrast, read_pair
 from temperament.errors import TemperamentError
@@ -36,7 +36,7 @@ def resolve_contrast(spec: str, *, split: Split = "calibration", limit: int | No
 
 
 def _read(source: str) -> Contrast:
-    if find_trait(source):
+    if source in CONTRASTS:
         return builtin_contrast(source)
     path = _path(source)
     if os.path.isfile(path):
@@ -49,7 +49,7 @@ def _read(source: str) -> Contrast:
             if not os.path.isfile(part):
                 raise TemperamentError(f"there is no contrast file {str(part)!r}", "check the path")
         return read_pair(pair[0], pair[1])
-    names = ", ".join(trait.name for trait in TRAITS)
+    names = ", ".join(CONTRASTS)
     raise TemperamentError(
         f"{source!r} is neither a built-in contrast nor a file", f"use one of {names}, or a file: {FORMATS}"
     )

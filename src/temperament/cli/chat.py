@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from temperament.language_model import LanguageModel
     from temperament.personas import Plan
 
-HELP = "/wear FILE[:STRENGTH] puts a persona on, /off takes all off, /compare answers the last question unworn and worn, /quit ends"
+HELP = (
+    "/wear FILE[:STRENGTH] puts a persona on, /off takes all off, "
+    "/compare answers the last question unworn and worn, /quit ends"
+)
 
 
 def command(
@@ -26,9 +29,13 @@ def command(
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option("--prompt", help="Answer this and end; without it a session starts. Example: --prompt 'How was your day?'"),
+        typer.Option(
+            "--prompt", help="Answer this and end; without it a session starts. Example: --prompt 'How was your day?'"
+        ),
     ] = None,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Longest answer, in tokens. Example: --max-tokens 80")] = 128,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", help="Longest answer, in tokens. Example: --max-tokens 80")
+    ] = 128,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Sample the answer with this seed; default: greedy. Example: --seed 7")
     ] = None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +17,14 @@ QUESTION = "It is Friday evening and you have no plans yet. What do you do, and 
 SPARSITY = "0.2"
 
 
+def _step(steps: Callable[[str, int, int], None], name: str, label: str, done: int, total: int) -> None:
+    steps(f"{name}: {label}", done, total)
+
+
 def command(
-    folder: Annotated[Path, typer.Option("--out", help="Folder for everything that is written. Example: --out demo")] = Path(
-        "demo"
-    ),
+    folder: Annotated[
+        Path, typer.Option("--out", help="Folder for everything that is written. Example: --out demo")
+    ] = Path("demo"),
     model: Model = "smollm2-135m",
     contrast: Annotated[
         str, typer.Option("--contrast", help="Built-in contrast. Example: --contrast extraversion")
@@ -27,7 +33,7 @@ def command(
 ) -> None:
     """Extract both poles of a built-in contrast with every method, wear them, measure them, draw the figure."""
     from temperament.calibration import resolve_contrast
-    from temperament.evaluate import Evaluation, evaluate
+    from temperament.evaluation import Evaluation, evaluate
     from temperament.language_model import load
     from temperament.methods import METHODS
     from temperament.personas import Plan, extract
@@ -59,7 +65,7 @@ def command(
                 controls=("unworn", "random", "shuffled", "swapped", "prompt") if first else ("random", "shuffled"),
                 signatures=found.signatures,
                 folder=folder / "evaluation",
-                progress=lambda label, done, total, name=method.name, steps=steps: steps(f"{name}: {label}", done, total),
+                progress=partial(_step, steps, method.name),
             )
     answers: dict[str, str] = {}
     for label, plan in (("unworn", Plan()), ("plus", Plan.of(plus)), ("minus", Plan.of(minus))):
@@ -72,7 +78,9 @@ def command(
     seconds = time.perf_counter() - begin
     if json_output:
         summary: dict[str, Any] = {name: result.as_json() for name, result in ordered.items()}
-        print_json({"methods": summary, "question": QUESTION, "answers": answers, "figure": str(figure), "seconds": seconds})
+        print_json(
+            {"methods": summary, "question": QUESTION, "answers": answers, "figure": str(figure), "seconds": seconds}
+        )
         return
     out.print(evaluation_table(main))
     out.print()

@@ -16,8 +16,12 @@ ALL_MEASURES = "separation,auc,two_choice,perplexity"
 
 
 def command(
-    plus: Annotated[Path, typer.Option("--plus", help="Persona of the plus pole. Example: --plus outgoing/plus.persona")],
-    minus: Annotated[Path, typer.Option("--minus", help="Persona of the minus pole. Example: --minus outgoing/minus.persona")],
+    plus: Annotated[
+        Path, typer.Option("--plus", help="Persona of the plus pole. Example: --plus outgoing/plus.persona")
+    ],
+    minus: Annotated[
+        Path, typer.Option("--minus", help="Persona of the minus pole. Example: --minus outgoing/minus.persona")
+    ],
     data: Annotated[
         str,
         typer.Option(
@@ -34,27 +38,38 @@ def command(
     controls: Annotated[
         str,
         typer.Option(
-            "--controls", help="all, none, or some of unworn,random,shuffled,swapped,prompt. Example: --controls unworn,prompt"
+            "--controls",
+            help="all, none, or some of unworn,random,shuffled,swapped,prompt. Example: --controls unworn,prompt",
         ),
     ] = "all",
     signatures: Annotated[
         Path | None,
         typer.Option(
-            "--signatures", help="Signatures for the shuffled control; default: beside the plus persona. Example: --signatures outgoing/signatures"
+            "--signatures",
+            help="Signatures for the shuffled control; default: beside the plus persona. "
+            "Example: --signatures outgoing/signatures",
         ),
     ] = None,
     limit: Limit = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of samples and intervals. Example: --seed 1")] = 0,
     neutral: Annotated[
         Path | None,
-        typer.Option("--neutral", help="Text file for perplexity; default: the package's own. Example: --neutral wiki.valid.raw"),
+        typer.Option(
+            "--neutral", help="Text file for perplexity; default: the package's own. Example: --neutral wiki.valid.raw"
+        ),
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for per-item records; default: evaluation/ beside the plus persona. Example: --out evaluation"),
+        typer.Option(
+            "--out",
+            help="Folder for per-item records; default: evaluation/ beside the plus persona. Example: --out evaluation",
+        ),
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Also draw separation with its controls as PNG. Example: --figure separation.png")
+        Path | None,
+        typer.Option(
+            "--figure", help="Also draw separation with its controls as PNG. Example: --figure separation.png"
+        ),
     ] = None,
     dtype: Dtype = None,
     device: Device = None,
@@ -66,8 +81,8 @@ def command(
     An interrupted run goes on where it stopped when it is started again.
     """
     from temperament.calibration import resolve_contrast
-    from temperament.evaluate import CONTROLS, evaluate
-    from temperament.evaluate.run import check_controls, find_measures
+    from temperament.evaluation import CONTROLS, evaluate
+    from temperament.evaluation.run import check_controls, find_measures
     from temperament.language_model import load
     from temperament.personas import Plan, open_persona
     from temperament.signatures import load_signatures
@@ -79,7 +94,8 @@ def command(
     first, second = open_persona(plus), open_persona(minus)
     if (first.pole, second.pole) != ("plus", "minus"):
         raise TemperamentError(
-            f"{plus} is the {first.pole} pole and {minus} the {second.pole} pole", "give the plus pole to --plus, the minus pole to --minus"
+            f"{plus} is the {first.pole} pole and {minus} the {second.pole} pole",
+            "give the plus pole to --plus, the minus pole to --minus",
         )
     Plan.of(first, strength)
     test = resolve_contrast(data, split="test", limit=limit, seed=seed)

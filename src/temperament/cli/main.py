@@ -11,7 +11,7 @@ from temperament import __version__
 from temperament.cli import chat, demo, evaluate, extract, inspect, listing
 from temperament.errors import TemperamentError
 
-# The base class of all usage errors; typer does not export it, and which click it comes from varies with typer's version.
+# The base class of all usage errors: typer does not export it, and which click it is varies with typer's version.
 _ClickError = typer.BadParameter.__mro__[2]
 
 _INTERRUPTED = 130

@@ -11,7 +11,8 @@ Model = Annotated[
     typer.Option("--model", help="Hub id, local folder, .gguf file or bundled name. Example: --model smollm2-135m"),
 ]
 Dtype = Annotated[
-    str | None, typer.Option("--dtype", help="float32, bfloat16 or float16; default: what is fast. Example: --dtype float32")
+    str | None,
+    typer.Option("--dtype", help="float32, bfloat16 or float16; default: what is fast. Example: --dtype float32"),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="Default: CUDA, MPS or CPU. Example: --device cuda:0")]
 Revision = Annotated[str | None, typer.Option("--revision", help="Hub branch, tag or commit. Example: --revision main")]

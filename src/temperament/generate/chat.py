@@ -46,7 +46,8 @@ def chat(
     room = lm.max_tokens - len(ids)
     if room < 1:
         raise TemperamentError(
-            f"the dialogue has {len(ids)} tokens, the model takes {lm.max_tokens}", "start a new one or shorten the question"
+            f"the dialogue has {len(ids)} tokens, the model takes {lm.max_tokens}",
+            "start a new one or shorten the question",
         )
     tokens = torch.tensor([ids], device=lm.device)
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}

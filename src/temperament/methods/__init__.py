@@ -1,4 +1,4 @@
-"""From signatures to masks: importance vectors by method, and the row-wise selection they feed; pure functions of tensors."""
+"""From signatures to masks: importance vectors by method and row-wise selection, as pure functions of tensors."""
 
 from temperament.methods.recipe import Recipe, build_mask
 from temperament.methods.registry import METHODS, Method, find_method

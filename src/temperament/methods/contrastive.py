@@ -38,7 +38,9 @@ def tilted(own: Tensor, other: Tensor, tilt: float, floor: float) -> Tensor:
     ``own`` and ``other`` (inputs,) float64 are rms activations, floored at ``floor`` times the larger pole's
     root mean square. t = 0 ranks as ``wanda`` with the rms statistic, t → ∞ by the ratio alone.
     """
-    least = floor * torch.maximum(own.square().mean(), other.square().mean()).sqrt().clamp_min(torch.finfo(torch.float64).tiny)
+    least = floor * torch.maximum(own.square().mean(), other.square().mean()).sqrt().clamp_min(
+        torch.finfo(torch.float64).tiny
+    )
     mine, theirs = own.clamp_min(least).log(), other.clamp_min(least).log()
     exponent = mine + tilt * (mine - theirs)
     return (exponent - exponent.max()).exp()

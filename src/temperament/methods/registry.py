@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from temperament.calibration import Pole
+from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.methods.contrastive import Link, linked, standardised_difference, tiers, tilted
 from temperament.methods.randomise import permute_difference, permute_ratio, permute_shared_ratio, permute_whole
@@ -37,7 +38,9 @@ class WandaParameters(Parameters):
 
 class SparseParameters(Parameters):
     damping: float = Field(0.01, ge=0, le=1, description="λ as a share of the mean diagonal")
-    block: int | None = Field(None, ge=2, description="choose K in blocks of this many columns instead of the whole row")
+    block: int | None = Field(
+        None, ge=2, description="choose K in blocks of this many columns instead of the whole row"
+    )
 
 
 class ContrastiveWandaParameters(Parameters):
@@ -132,8 +135,10 @@ def _contrastive_sparse(
         z = standardised_difference(*_both(pair, "plus"), p.epsilon, under_root=True)
         return _single(pole, z.abs(), inputs, rule="appendix-k-product")
     vectors = [
-        _scaled(torch.cat([damped_diagonal(pair.pole(side).mean_square[site.slice], p.damping) for site in inputs]), inputs)
-        for side in ("plus", "minus")  # type: ignore[arg-type]
+        _scaled(
+            torch.cat([damped_diagonal(pair.pole(side).mean_square[site.slice], p.damping) for site in inputs]), inputs
+        )
+        for side in POLES
     ]
     return Recipe("contested" if p.variant == "published" else "appendix-k", pole, torch.stack(vectors))
 
@@ -150,7 +155,14 @@ def _randomise_sparse(plus: Recipe, minus: Recipe, order: Tensor) -> tuple[Recip
 
 
 METHODS: tuple[Method, ...] = (
-    Method("wanda", "|w_ij| · A_j (PS Eq. 3)", "activation-weighted magnitude of one pole", WandaParameters, _wanda, permute_ratio),
+    Method(
+        "wanda",
+        "|w_ij| · A_j (PS Eq. 3)",
+        "activation-weighted magnitude of one pole",
+        WandaParameters,
+        _wanda,
+        permute_ratio,
+    ),
     Method(
         "sparse",
         "w_ij² · (E[x_j²] + λ) (PS Eq. 5)",

@@ -62,5 +62,7 @@ def _kth_largest(score: Tensor, count: int) -> Tensor:
 
 def keep_largest_in_blocks(score: Tensor, sparsity: Decimal, block: int) -> Tensor:
     """``keep_largest`` within every block of ``block`` columns, each by its own K (PS App. K)."""
-    parts = [keep_largest(part.contiguous(), kept(sparsity, part.shape[1])) for part in score.split(block, dim=1)]
+    parts = [
+        keep_largest(part.contiguous(), kept(sparsity, part.shape[1])) for part in torch.split(score, block, dim=1)
+    ]
     return torch.cat(parts, dim=1)

@@ -1,4 +1,4 @@
-"""How many inputs each Linear loses: one sparsity for all, or exceptions by module kind and layer range (PS Table 12)."""
+"""How many inputs each Linear loses: one sparsity, with exceptions by module kind and layer range (PS Table 12)."""
 
 from __future__ import annotations
 
@@ -68,9 +68,13 @@ def _ratio(value: float | str) -> Decimal:
     try:
         ratio = Decimal(str(value))
     except InvalidOperation:
-        raise TemperamentError(f"the sparsity {value!r} is not a number", "give a share of inputs to prune, such as 0.2") from None
+        raise TemperamentError(
+            f"the sparsity {value!r} is not a number", "give a share of inputs to prune, such as 0.2"
+        ) from None
     if not (ratio.is_finite() and 0 <= ratio < 1):
-        raise TemperamentError(f"the sparsity {value} is out of range", "give a share of inputs to prune from 0 up to, not including, 1")
+        raise TemperamentError(
+            f"the sparsity {value} is out of range", "give a share of inputs to prune from 0 up to, not including, 1"
+        )
     return ratio
 
 

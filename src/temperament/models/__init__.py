@@ -1,4 +1,4 @@
-"""Language models as the methods see them: weights, Linear inputs and MLP activations under family-independent names."""
+"""Language models as methods see them: weights, Linear inputs, MLP activations under family-independent names."""
 
 from temperament.models.architecture import FAMILIES, Family, InputSite, LinearSite
 from temperament.models.load import LoadedModel, load_model

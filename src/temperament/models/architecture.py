@@ -119,7 +119,9 @@ def linear_shape(module: nn.Module) -> tuple[int, int]:
     return (int(columns), int(rows)) if is_transposed(module) else (int(rows), int(columns))
 
 
-def find_sites(model: nn.Module, family: Family) -> tuple[tuple[InputSite, ...], tuple[LinearSite, ...], tuple[str, ...]]:
+def find_sites(
+    model: nn.Module, family: Family
+) -> tuple[tuple[InputSite, ...], tuple[LinearSite, ...], tuple[str, ...]]:
     """Resolve a table row against a model: its inputs, Linears and activation modules, in block order."""
     blocks = submodule(model, family.blocks)
     if not isinstance(blocks, nn.ModuleList) or len(blocks) == 0:

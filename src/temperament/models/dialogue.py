@@ -35,7 +35,9 @@ def dialogue_ids(tokenizer: PreTrainedTokenizerBase, turns: Turns, system: str |
 
 
 @lru_cache(maxsize=256)  # a contrast asks one question hundreds of times
-def _dialogue_ids(tokenizer: PreTrainedTokenizerBase, template: str, turns: Turns, system: str | None) -> tuple[int, ...]:
+def _dialogue_ids(
+    tokenizer: PreTrainedTokenizerBase, template: str, turns: Turns, system: str | None
+) -> tuple[int, ...]:
     if not template:
         head = f"{system}\n\n" if system else ""
         labels = {"user": "Question", "assistant": "Answer"}

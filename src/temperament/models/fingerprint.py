@@ -18,10 +18,11 @@ def _digest(item: tuple[str, Tensor]) -> bytes:
 
 @torch.no_grad()
 def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over every parameter, rounded to bf16, in name order; tied parameters count once."""
+    """SHA-256 over the family and every parameter, rounded to bf16, in name order; tied parameters count once."""
     parameters = sorted(model.named_parameters())
+    family = str(model.config.model_type).encode()  # type: ignore[union-attr]
     with ThreadPoolExecutor() as pool:
-        return hashlib.sha256(b"".join(pool.map(_digest, parameters))).hexdigest()
+        return hashlib.sha256(family + b"".join(pool.map(_digest, parameters))).hexdigest()
 
 
 def text_hash(text: str) -> str:

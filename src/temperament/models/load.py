@@ -119,7 +119,9 @@ class LoadedModel:
 
     def encode(self, prompt: str, response: str, limit: int | None = None) -> Encoded:
         """Prompt and response as one token sequence of at most ``limit`` tokens."""
-        return encode(self.tokenizer, prompt, response, self.system_prompt, min(limit or self.max_tokens, self.max_tokens))
+        return encode(
+            self.tokenizer, prompt, response, self.system_prompt, min(limit or self.max_tokens, self.max_tokens)
+        )
 
 
 def default_device() -> torch.device:
@@ -169,7 +171,7 @@ def load_model(
         except Exception as error:  # the loaders raise every kind there is; the user needs the reason, not the trace
             raise TemperamentError(
                 f"model {name!r} cannot be loaded: {_reason(error)}",
-                "give a hub id, a folder with config and weights, a .gguf file, or a name from 'temperament list models'",
+                "give a hub id, a folder with config and weights, a .gguf file or a bundled name",
             ) from error
     model, report = loaded
     wrong = (f"{key} ({tuple(found)} instead of {tuple(wanted)})" for key, found, wanted in report["mismatched_keys"])
@@ -177,7 +179,8 @@ def load_model(
     if faults:
         shown = ", ".join(sorted(faults)[:4]) + (f" and {len(faults) - 4} more" if len(faults) > 4 else "")
         raise TemperamentError(
-            f"model {name!r} is incomplete: its files lack the right weights for {shown}", "download or convert it again"
+            f"model {name!r} is incomplete: its files lack the right weights for {shown}",
+            "download or convert it again",
         )
     if "gguf_file" in arguments:
         with _quiet():
@@ -197,7 +200,9 @@ def _source(name: str, dtype: torch.dtype, revision: str | None) -> tuple[str, d
         return str(path.parent), {"gguf_file": path.name}
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise TemperamentError(f"the folder {name!r} has no config.json", "point to a folder saved by save_pretrained")
+            raise TemperamentError(
+                f"the folder {name!r} has no config.json", "point to a folder saved by save_pretrained"
+            )
         return str(path), {}
     if path.is_file():
         raise TemperamentError(f"{name!r} is a file but not a .gguf file", "give a folder, a .gguf file or a hub id")

@@ -15,7 +15,11 @@ from temperament.models.architecture import Family, InputSite, LinearSite
 
 @torch.no_grad()
 def probe(
-    model: nn.Module, family: Family, inputs: Sequence[InputSite], linears: Sequence[LinearSite], activations: Sequence[str]
+    model: nn.Module,
+    family: Family,
+    inputs: Sequence[InputSite],
+    linears: Sequence[LinearSite],
+    activations: Sequence[str],
 ) -> None:
     """Raise ``TemperamentError`` unless all sites of the model behave as its table row says.
 

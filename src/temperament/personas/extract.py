@@ -11,6 +11,7 @@ from typing import Any
 
 from temperament.calibration import Contrast, Pole
 from temperament.calibration.contrast import POLES
+from temperament.errors import TemperamentError
 from temperament.methods import Method, Recipe, SparsityPlan, find_method
 from temperament.models import LoadedModel
 from temperament.personas.masks import build_masks, mask_statistics
@@ -42,7 +43,7 @@ def extract(
     signatures: SignaturePair | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
-    **settings: Any,
+    settings: Mapping[str, Any] | None = None,
 ) -> Extraction:
     """Find the two poles of ``contrast`` in ``lm`` as masks.
 
@@ -51,16 +52,18 @@ def extract(
     ``folder`` signatures are saved there, reused if they fit, and resumed after an interruption.
     """
     row = find_method(method)
-    parameters = row.read(settings)
+    parameters = row.read(dict(settings or {}))
     plan = SparsityPlan.of(row.sparsity if sparsity is None else sparsity)
     plan.check(lm.linears)
     seconds: dict[str, float] = {}
     start = time.perf_counter()
+    if signatures is not None:
+        _check_signatures(lm, contrast, signatures)
     pair = signatures or (find_signatures(folder, signature_provenance(lm, contrast, tokens, seed)) if folder else None)
     if pair is None:
         pair = collect(lm, contrast, tokens=tokens, seed=seed, folder=folder, progress=progress)
         if folder:
-            pair = save_signatures(folder, pair)
+            save_signatures(folder, pair)
     seconds["signatures"] = time.perf_counter() - start
     start = time.perf_counter()
     described = {"name": row.name, "parameters": parameters.model_dump(exclude_none=True)}
@@ -80,6 +83,14 @@ def extract(
     seconds["masks"] = time.perf_counter() - start
     statistics = mask_statistics(lm, _masks(plus, lm), _masks(minus, lm))
     return Extraction(plus, minus, pair, seconds, statistics)
+
+
+def _check_signatures(lm: LoadedModel, contrast: Contrast, signatures: SignaturePair) -> None:
+    for name, expected in (("model", lm.fingerprint), ("data", contrast.hash)):
+        if signatures.provenance.get(name) != expected:
+            raise TemperamentError(
+                f"the signatures given were collected on another {name}", "leave them out, and they are collected anew"
+            )
 
 
 def mask_persona(

@@ -159,7 +159,9 @@ def _unpacked(mask: MaskHeader, bits: Tensor) -> PackedMasks:
     if any(min(shape) < 1 for _, *shape in shapes) or sum(sizes) != len(bits):
         raise ValueError("the packed bits do not fit the listed Linears")
     parts = torch.split(bits, sizes) if sizes else ()
-    packed = PackedMasks({name: part.view(rows, columns) for (name, rows, columns), part in zip(shapes, parts, strict=True)})
+    packed = PackedMasks(
+        {name: part.view(rows, columns) for (name, rows, columns), part in zip(shapes, parts, strict=True)}
+    )
     if packed.checksum != mask.checksum:
         raise ValueError("the packed mask does not match its checksum")
     return packed

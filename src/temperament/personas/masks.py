@@ -66,7 +66,9 @@ def build_masks(lm: LoadedModel, recipe: Recipe, sparsity: SparsityPlan) -> Pack
     vectors = recipe.vectors.to(lm.device)
 
     def build(linear: LinearSite) -> Tensor:
-        return pack(build_mask(lm.base_weight(linear), recipe, vectors[:, linear.input.slice], sparsity.sparsity(linear)))
+        return pack(
+            build_mask(lm.base_weight(linear), recipe, vectors[:, linear.input.slice], sparsity.sparsity(linear))
+        )
 
     chosen = [linear for linear in lm.linears if sparsity.sparsity(linear) > 0]
     return PackedMasks({linear.name: bits for linear, bits in zip(chosen, _over(lm, build, chosen), strict=True)})

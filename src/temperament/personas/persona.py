@@ -42,7 +42,7 @@ class MaskEdit:
             if built.checksum != self.checksum:
                 raise TemperamentError(
                     "the mask rebuilt from this persona differs from the one that was saved",
-                    "the model's weights are not those it was made from, or the file was made by another version: extract again",
+                    "the model's weights are not those it was made from, or another version wrote it: extract again",
                 )
             self._built[lm] = built
         return built

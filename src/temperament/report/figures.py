@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from temperament.errors import TemperamentError
-from temperament.evaluate import Evaluation
-from temperament.evaluate.bootstrap import Measured
+from temperament.evaluation import Evaluation
+from temperament.evaluation.bootstrap import Measured
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,15 @@ def _dot_plot(rows: Mapping[str, list[tuple[Measured, bool]]], path: Path, title
         axes.spines[side].set_visible(False)
     handles = [
         plt.Line2D([], [], color=_WORN, marker="o", markersize=7, linewidth=2, label="persona worn"),
-        plt.Line2D([], [], color=_CONTROL, marker="o", markersize=4, linewidth=1.2, label="control (random masks, shuffled labels)"),
+        plt.Line2D(
+            [],
+            [],
+            color=_CONTROL,
+            marker="o",
+            markersize=4,
+            linewidth=1.2,
+            label="control (random masks, shuffled labels)",
+        ),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +82,14 @@ def _dot_plot(rows: Mapping[str, list[tuple[Measured, bool]]], path: Path, title
 
 def _mark(axes: Axes, measured: Measured, height: float, colour: str, size: float) -> None:
     if measured.low == measured.low:
-        axes.plot([measured.low, measured.high], [height, height], color=colour, linewidth=size / 3, solid_capstyle="round", zorder=2)
+        axes.plot(
+            [measured.low, measured.high],
+            [height, height],
+            color=colour,
+            linewidth=size / 3,
+            solid_capstyle="round",
+            zorder=2,
+        )
     axes.plot(measured.value, height, "o", color=colour, markersize=size, zorder=3)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from temperament.evaluate import Evaluation
-from temperament.evaluate.bootstrap import Measured
+from temperament.evaluation import Evaluation
+from temperament.evaluation.bootstrap import Measured
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
@@ -50,14 +50,18 @@ def _title(result: Evaluation) -> str:
     model, data = result.provenance["model"]["name"], result.provenance["data"]
     method = result.provenance["personas"]["plus"].get("method") or {}
     items = data["items"]
-    return f"{method.get('name', 'prompt')} on {model}; {data['name']}, {data['split']} split, {items['plus']} + {items['minus']} texts"
+    texts = f"{data['name']}, {data['split']} split, {items['plus']} + {items['minus']} texts"
+    return f"{method.get('name', 'prompt')} on {model}; {texts}"
 
 
 def _caption(result: Evaluation) -> str:
     parts = []
     if "perplexity" in result.measures:
         extra = result.measures["perplexity"].extra
-        parts.append(f"perplexity: unworn {extra['base']:.1f}; plus × {extra['plus']:.2f}, minus × {extra['minus']:.2f}; the larger is shown")
+        parts.append(
+            f"perplexity: unworn {extra['base']:.1f}; plus × {extra['plus']:.2f}, minus × {extra['minus']:.2f}; "
+            "the larger is shown"
+        )
     if "two_choice" in result.measures:
         extra = result.measures["two_choice"].extra
         rule = "untold" if extra["affirmation"] is None else f"{extra['affirmation']:.1f} %"
@@ -132,4 +136,6 @@ def _shown(value: Any) -> str:
 
 
 def _pairs(value: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {'(' + _pairs(item) + ')' if isinstance(item, Mapping) else item}" for key, item in value.items())
+    return ", ".join(
+        f"{key} {'(' + _pairs(item) + ')' if isinstance(item, Mapping) else item}" for key, item in value.items()
+    )

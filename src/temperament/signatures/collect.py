@@ -19,7 +19,7 @@ from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.models import InputSite, LoadedModel
 from temperament.models.dialogue import Encoded
-from temperament.signatures.batches import Batch, length_buckets, counted_tokens
+from temperament.signatures.batches import Batch, counted_tokens, length_buckets
 from temperament.signatures.signature import Signature, SignaturePair
 from temperament.signatures.statistics import Moments, batch_moments, input_sums
 from temperament.signatures.store import Partial, discard_partial, load_partial, save_partial
@@ -72,15 +72,13 @@ def collect(
     provenance = signature_provenance(lm, contrast, tokens, seed)
     queue = queue_batches(lm, contrast, tokens, seed, batch_tokens, batch_rows)
     key = hashlib.sha256(json.dumps([provenance, batch_tokens, batch_rows]).encode()).hexdigest()
-    state = load_partial(folder, key) if folder else None
-    if state is None:
-        state = Partial(0, tuple(Moments.zeros(lm.width) for _ in range(4)))
-    state = state.to(lm.device)
+    kept = load_partial(folder, key) if folder else None
+    state: Partial = (kept or Partial(0, tuple(Moments.zeros(lm.width) for _ in range(4)))).to(lm.device)
     saved = time.monotonic()
     with ExitStack() as stack:
         collector = stack.enter_context(collecting(lm))
         if folder:
-            stack.callback(lambda: save_partial(folder, key, state) if state.done < len(queue) else None)
+            stack.callback(_keep_unfinished, folder, key, len(queue), lambda: state)
         for slot, batch in queue[state.done :]:
             # one assignment, so that an interrupt finds either the old state or the new one
             state = state.after(slot, collector(batch, whole=tokens == "all", so_far=state.parts[slot]))
@@ -93,6 +91,12 @@ def collect(
         discard_partial(folder)
     first, second, third, fourth = state.to("cpu").parts
     return SignaturePair(Signature((first, second)), Signature((third, fourth)), provenance, contrast.group_keys)
+
+
+def _keep_unfinished(folder: Path, key: str, total: int, state: Callable[[], Partial]) -> None:
+    """Save the work done so far, unless all of it is done."""
+    if state().done < total:
+        save_partial(folder, key, state())
 
 
 def queue_batches(

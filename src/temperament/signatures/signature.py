@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,7 +35,16 @@ class SignaturePair:
     minus: Signature
     provenance: dict[str, str]
     groups: frozenset[str]
-    hash: str = ""
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over provenance and statistics; persona files refer to it."""
+        digest = hashlib.sha256(json.dumps(self.provenance, sort_keys=True).encode())
+        for moments in (*self.plus.halves, *self.minus.halves):
+            digest.update(f"{moments.count} {moments.sentences}".encode())
+            for tensor in (moments.mean, moments.m2, moments.l2):
+                digest.update(tensor.cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def pole(self, pole: Pole) -> Moments:
         return (self.plus if pole == "plus" else self.minus).moments

@@ -92,4 +92,6 @@ def input_sums(x: Tensor, counted: Tensor, shift: Tensor) -> Tensor:
 def batch_moments(sums: Tensor, shift: Tensor, count: int, sentences: int) -> Moments:
     """Turn ``input_sums`` of one batch, (3, inputs), into Moments."""
     first, second, l2 = sums.double()
-    return Moments(count, sentences, shift.double() + first / count, (second - first.square() / count).clamp_min_(0), l2)
+    return Moments(
+        count, sentences, shift.double() + first / count, (second - first.square() / count).clamp_min_(0), l2
+    )

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from temperament.container import checked_tensor, read_container, write_container
 from temperament.errors import TemperamentError
-from temperament.models.fingerprint import text_hash
 from temperament.signatures.signature import Signature, SignaturePair
 from temperament.signatures.statistics import Moments, merge
 
@@ -36,9 +35,8 @@ class Partial:
         return Partial(self.done, tuple(part.to(device) for part in self.parts))
 
 
-def save_signatures(folder: Path, pair: SignaturePair) -> SignaturePair:
-    """Write both poles; returns the pair with its hash, which persona files refer to."""
-    digests = []
+def save_signatures(folder: Path, pair: SignaturePair) -> None:
+    """Write both poles, one file each."""
     for name, signature in zip(_FILES, (pair.plus, pair.minus), strict=True):
         header = {
             "format_version": FORMAT_VERSION,
@@ -47,8 +45,7 @@ def save_signatures(folder: Path, pair: SignaturePair) -> SignaturePair:
             "groups": sorted(pair.groups),
             "counts": [[half.count, half.sentences] for half in signature.halves],
         }
-        digests.append(write_container(folder / name, _tensors(signature.halves), header))
-    return SignaturePair(pair.plus, pair.minus, pair.provenance, pair.groups, text_hash(" ".join(digests)))
+        write_container(folder / name, _tensors(signature.halves), header)
 
 
 def load_signatures(folder: Path) -> SignaturePair:
@@ -58,14 +55,15 @@ def load_signatures(folder: Path) -> SignaturePair:
         path = folder / name
         tensors, header = read_container(path, kind="signature file", remedy=_REMEDY)
         if header.get("format_version") != FORMAT_VERSION or header.get("kind") != "signature":
-            raise TemperamentError(f"{path} has signature format {header.get('format_version')!r}, {FORMAT_VERSION} expected", _REMEDY)
+            raise TemperamentError(
+                f"{path} has signature format {header.get('format_version')!r}, {FORMAT_VERSION} expected", _REMEDY
+            )
         first, second = _moments(path, tensors, header["counts"])
         signatures.append(Signature((first, second)))
         headers.append(header)
     if headers[0]["provenance"] != headers[1]["provenance"]:
         raise TemperamentError(f"the two signature files in {folder} come from different runs", _REMEDY)
-    digest = text_hash(" ".join(header["sha256"] for header in headers))
-    return SignaturePair(signatures[0], signatures[1], headers[0]["provenance"], frozenset(headers[0]["groups"]), digest)
+    return SignaturePair(signatures[0], signatures[1], headers[0]["provenance"], frozenset(headers[0]["groups"]))
 
 
 def find_signatures(folder: Path, provenance: dict[str, str]) -> SignaturePair | None:

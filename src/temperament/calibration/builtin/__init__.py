@@ -70,11 +70,18 @@ def find_trait(name: str) -> Trait | None:
     return next((trait for trait in TRAITS if trait.name == name), None)
 
 
+#: Suffixes of contrast names: plain self-descriptions, and a second instrument of scenes and anecdotes.
+INSTRUMENTS = {"": "plain self-descriptions", "-scenes": "scenes and anecdotes, a harder second instrument"}
+
+#: Every built-in contrast: each trait in each instrument.
+CONTRASTS: dict[str, Trait] = {f"{trait.name}{suffix}": trait for suffix in INSTRUMENTS for trait in TRAITS}
+
+
 @cache
 def builtin_contrast(name: str) -> Contrast:
-    """All pairs of a built-in trait; every row names its split."""
-    trait = next(trait for trait in TRAITS if trait.name == name)
-    rows = [json.loads(line) for line in _text(f"{name}.jsonl").splitlines()]
+    """All pairs of a built-in contrast; every row names its split."""
+    trait = CONTRASTS[name]
+    rows = [json.loads(line) for line in _text(f"{name.replace('-', '.')}.jsonl").splitlines()]
 
     def pole(key: str) -> tuple[Example, ...]:
         return tuple(Example(NEUTRAL_PROMPT, row[key], row[key], row["split"]) for row in rows)

@@ -1,6 +1,6 @@
 """Evidence: measures with confidence intervals, and the controls without which a figure means nothing."""
 
-from temperament.evaluate.controls import CONTROLS
-from temperament.evaluate.run import MEASURES, Evaluation, evaluate
+from temperament.evaluation.controls import CONTROLS
+from temperament.evaluation.run import MEASURES, Evaluation, evaluate
 
 __all__ = ["CONTROLS", "MEASURES", "Evaluation", "evaluate"]

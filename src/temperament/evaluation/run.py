@@ -11,13 +11,13 @@ from typing import Any
 
 from temperament.calibration import Contrast
 from temperament.errors import TemperamentError
-from temperament.evaluate.auc import auc
-from temperament.evaluate.bootstrap import Measured
-from temperament.evaluate.controls import CONTROLS, Condition, check_conditions, control_conditions
-from temperament.evaluate.perplexity import encode_passages, neutral_passages, perplexity
-from temperament.evaluate.separation import separation
-from temperament.evaluate.testset import SideScores, TestSet, load_records, save_records, score_side
-from temperament.evaluate.two_choice import two_choice
+from temperament.evaluation.auc import auc
+from temperament.evaluation.bootstrap import Measured
+from temperament.evaluation.controls import CONTROLS, Condition, check_conditions, control_conditions
+from temperament.evaluation.perplexity import encode_passages, neutral_passages, perplexity
+from temperament.evaluation.separation import separation
+from temperament.evaluation.testset import SideScores, TestSet, load_records, save_records, score_side
+from temperament.evaluation.two_choice import two_choice
 from temperament.models import LoadedModel
 from temperament.personas import MaskEdit, Persona, Plan
 from temperament.personas.extract import package_versions
@@ -107,7 +107,9 @@ def find_measures(names: tuple[str, ...]) -> tuple[Measure, ...]:
     known = {measure.name: measure for measure in MEASURES}
     for name in names:
         if name not in known:
-            raise TemperamentError(f"unknown measure {name!r}", f"use one or more of {', '.join(known)}, joined by commas")
+            raise TemperamentError(
+                f"unknown measure {name!r}", f"use one or more of {', '.join(known)}, joined by commas"
+            )
     return tuple(known[name] for name in names)
 
 
@@ -147,18 +149,24 @@ def evaluate(
     worn = Condition("worn", Plan.of(plus, strength), Plan.of(minus, strength))
     base = scorer(Plan(), "unworn")
 
-    def measure(condition: Condition, first: SideScores, second: SideScores) -> dict[str, Measured]:
+    def measure(first: SideScores, second: SideScores) -> dict[str, Measured]:
         return {row.name: row.compute(test, first, second, base, seed) for row in rows}
 
     sides = scorer(worn.plus, "worn-plus"), scorer(worn.minus, "worn-minus")
     result: dict[str, dict[str, Measured]] = {}
     for condition in control_conditions(lm, plus, minus, strength, controls, signatures):
         first = scorer(condition.plus, f"{condition.name}-plus")
-        result[condition.name] = measure(condition, first, scorer(condition.minus, f"{condition.name}-minus"))
+        result[condition.name] = measure(first, scorer(condition.minus, f"{condition.name}-minus"))
     if "swapped" in controls:
-        result["swapped"] = measure(worn, sides[1], sides[0])
+        result["swapped"] = measure(sides[1], sides[0])
     provenance = {
-        "model": {"name": lm.name, "revision": lm.revision, "fingerprint": lm.fingerprint, "dtype": str(lm.dtype), "device": lm.device.type},
+        "model": {
+            "name": lm.name,
+            "revision": lm.revision,
+            "fingerprint": lm.fingerprint,
+            "dtype": str(lm.dtype),
+            "device": lm.device.type,
+        },
         "personas": {persona.pole: _describe(persona) for persona in (plus, minus)},
         "strength": strength,
         "data": {
@@ -171,7 +179,7 @@ def evaluate(
         "seed": seed,
         "versions": package_versions(),
     }
-    return Evaluation(measure(worn, *sides), result, provenance)
+    return Evaluation(measure(*sides), result, provenance)
 
 
 class _Scorer:
@@ -214,7 +222,15 @@ class _Scorer:
             if strength > 0
         ]
         lm = self._lm
-        parts = [lm.fingerprint, lm.tokenizer_hash, lm.template_hash, str(lm.dtype), lm.device.type, self._test.hash, edits]
+        parts = [
+            lm.fingerprint,
+            lm.tokenizer_hash,
+            lm.template_hash,
+            str(lm.dtype),
+            lm.device.type,
+            self._test.hash,
+            edits,
+        ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -247,8 +263,7 @@ def _check_signatures(plus: Persona, minus: Persona, signatures: SignaturePair |
     if signatures is None:
         return
     for persona in (plus, minus):
-        origin = (persona.provenance.get("signatures"), persona.provenance.get("data", {}).get("hash"))
-        if origin != (signatures.hash, signatures.provenance.get("data")):  # the hash is '' before they are saved
+        if persona.provenance.get("signatures") != signatures.hash:
             raise TemperamentError(
                 f"the signatures are not those that {persona.name!r} was computed from (their hash differs)",
                 "give the folder written by the same extraction with --signatures, or leave out the shuffled control",

@@ -14,9 +14,9 @@ from temperament.atomic import write_bytes
 from temperament.calibration import Choice, Contrast, Example
 from temperament.calibration.choices import two_choice_items
 from temperament.errors import TemperamentError
-from temperament.evaluate.bootstrap import Array
-from temperament.evaluate.perplexity import encode_passages
-from temperament.evaluate.score import Score, score_responses
+from temperament.evaluation.bootstrap import Array
+from temperament.evaluation.perplexity import encode_passages
+from temperament.evaluation.score import Score, score_responses
 from temperament.models import LoadedModel
 from temperament.models.dialogue import Encoded
 
@@ -57,7 +57,10 @@ class TestSet:
 
 @dataclass(frozen=True)
 class SideScores:
-    """Scores of one plan. ``statements`` (high then low,) nats/token; ``choices`` (items, 2, 2); ``passages`` (windows, 2)."""
+    """Scores of one plan.
+
+    ``statements`` (high then low,) in nats/token; ``choices`` (items, 2, 2); ``passages`` (windows, 2).
+    """
 
     statements: Array
     choices: Array
@@ -95,7 +98,14 @@ def records(side: str, test: TestSet, scores: SideScores) -> Iterator[dict[str, 
     """One JSON-ready record per item."""
     poles = ["plus"] * len(test.high) + ["minus"] * len(test.low)
     for pole, example, value in zip(poles, (*test.high, *test.low), scores.statements.tolist(), strict=True):
-        yield {"side": side, "kind": "statement", "pole": pole, "prompt": example.prompt, "response": example.response, "nats_per_token": value}
+        yield {
+            "side": side,
+            "kind": "statement",
+            "pole": pole,
+            "prompt": example.prompt,
+            "response": example.response,
+            "nats_per_token": value,
+        }
     for choice, options in zip(test.choices, scores.choices.tolist(), strict=True):
         yield {
             "side": side,
@@ -121,7 +131,11 @@ def load_records(path: Path, test: TestSet, windows: int) -> SideScores | None:
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
         statements = [row["nats_per_token"] for row in rows if row["kind"] == "statement"]
-        choices = [[*zip(row["log_probability"], row["nats_per_token"], strict=True)] for row in rows if row["kind"] == "choice"]
+        choices = [
+            [*zip(row["log_probability"], row["nats_per_token"], strict=True)]
+            for row in rows
+            if row["kind"] == "choice"
+        ]
         passages = [[row["log_probability"], row["tokens"]] for row in rows if row["kind"] == "passage"]
         scores = SideScores(
             np.array(statements, dtype=float),

@@ -1,4 +1,4 @@
-"""Controls: the same measurement on nothing, on random edits of the same size, on shuffled labels, on a plain prompt."""
+"""Controls: the same measurement on nothing, random edits of the same size, shuffled labels, a plain prompt."""
 
 from __future__ import annotations
 
@@ -117,6 +117,7 @@ def _prompt(persona: Persona) -> Persona:
     text = persona.provenance.get("prompt")
     if not isinstance(text, str):
         raise TemperamentError(
-            f"the persona {persona.name!r} names no system prompt for the prompt control", "leave it out with --controls"
+            f"the persona {persona.name!r} names no system prompt for the prompt control",
+            "leave it out with --controls",
         )
     return Persona.from_prompt(text, f"prompt-{persona.pole}", persona.pole)

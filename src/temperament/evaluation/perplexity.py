@@ -11,7 +11,7 @@ import numpy as np
 
 from temperament.calibration.public import read_text
 from temperament.errors import TemperamentError
-from temperament.evaluate.bootstrap import Array, Measured, measured
+from temperament.evaluation.bootstrap import Array, Measured, measured
 from temperament.models import LoadedModel
 from temperament.models.dialogue import Encoded
 
@@ -24,12 +24,14 @@ def neutral_passages(path: Path | None = None) -> tuple[str, ...]:
 
     The text serves measurement only; it is never calibrated on.
     """
-    text = read_text(path) if path else (files("temperament.evaluate") / "neutral.txt").read_text(encoding="utf-8")
+    text = read_text(path) if path else (files("temperament.evaluation") / "neutral.txt").read_text(encoding="utf-8")
     passages = tuple(
         line.strip() for line in text.splitlines() if len(line.split()) >= 8 and not line.strip().startswith("=")
     )
     if not passages:
-        raise TemperamentError(f"{path} holds no passage of eight words or more", "give a plain text with one paragraph a line")
+        raise TemperamentError(
+            f"{path} holds no passage of eight words or more", "give a plain text with one paragraph a line"
+        )
     return passages
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from temperament.evaluate.bootstrap import Array, Measured, measured
+from temperament.evaluation.bootstrap import Array, Measured, measured
 
 
 def separation(high: Array, low: Array, *, seed: int) -> Measured:

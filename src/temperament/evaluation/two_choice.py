@@ -9,7 +9,7 @@ import numpy as np
 
 from temperament.calibration import Choice
 from temperament.calibration.choices import affirmative_option
-from temperament.evaluate.bootstrap import Array, Measured, measured
+from temperament.evaluation.bootstrap import Array, Measured, measured
 
 
 def two_choice(choices: Sequence[Choice], plus: Array, minus: Array, *, seed: int) -> Measured:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from temperament.evaluate.bootstrap import Array, Measured, measured
+from temperament.evaluation.bootstrap import Array, Measured, measured
 
 
 def auc(high: Array, low: Array, *, seed: int) -> Measured:
