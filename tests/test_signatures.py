@@ -371,7 +371,7 @@ def test_hooks_are_gone_after_an_error_in_the_forward_pass(fresh_llama: LoadedMo
 def test_a_prompt_that_fills_the_limit_is_an_error(tiny_llama: LoadedModel) -> None:
     contrast = mixed_contrast()
     long = Example("x" * MAX_TOKENS, "Yes.", "Yes.")
-    with refused("the prompt 'xxx", "fills all 512 tokens", "shorten the prompt"):
+    with refused("the prompt 'xxx", "no response token is left", "within 512 tokens", "shorten the prompt"):
         collect(tiny_llama, replace(contrast, minus=(*contrast.minus, long)))
 
 

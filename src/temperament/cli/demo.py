@@ -13,7 +13,7 @@ import typer
 from temperament.cli.console import err, out, print_json, progress_bar, progress_steps
 from temperament.cli.options import Json, Model
 
-QUESTION = "It is Friday evening and you have no plans yet. What do you do, and why?"
+QUESTION = "What do you enjoy most about your weekends?"
 SPARSITY = "0.2"
 
 
@@ -70,10 +70,10 @@ def command(
     answers: dict[str, str] = {}
     for label, plan in (("unworn", Plan()), ("plus", Plan.of(plus)), ("minus", Plan.of(minus))):
         with err.status(f"answering, {label}"), lm.wear(plan):
-            answers[label] = lm.chat(QUESTION, max_tokens=70)
+            answers[label] = lm.chat(QUESTION, max_tokens=60)
     ordered = {method.name: results[method.name] for method in METHODS}
     main = results[METHODS[-1].name]
-    title = f"{contrast} personas in {model}: separation by method, share pruned {SPARSITY}"
+    title = f"{contrast} personas in {model}: separation by method, {100 * float(SPARSITY):g} % pruned"
     figure = methods_figure(ordered, main.controls["prompt"]["separation"], folder / "separation.png", title)
     seconds = time.perf_counter() - begin
     if json_output:

@@ -56,7 +56,7 @@ def _dot_plot(rows: Mapping[str, list[tuple[Measured, bool]]], path: Path, title
     axes.set_yticks(range(len(rows)), list(rows), color=_INK)
     axes.set_ylim(len(rows) - 0.35, -0.5)
     axes.set_xlabel("separation in nats per token (0 = no effect), 95 % interval", color=_INK)
-    axes.set_title(title, loc="left", color=_INK, fontsize=11, fontweight="bold")
+    figure.suptitle(title, x=0.012, ha="left", color=_INK, fontsize=11, fontweight="bold")
     axes.grid(axis="x", color=_GRID, zorder=0)
     axes.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):

@@ -13,17 +13,33 @@ from temperament.evaluation.bootstrap import Measured
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 1),
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+    )
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
     return table
 
 
 def interval(measured: Measured, digits: int = 2) -> str:
-    """``1.48 [1.18, 1.79]``; without an interval just the value."""
+    """``1.48 [1.18, 1.79]``, ``.60 [.40, .79]``; without an interval just the value."""
     if measured.low != measured.low:
-        return f"{measured.value:.{digits}f}"
-    return f"{measured.value:.{digits}f} [{measured.low:.{digits}f}, {measured.high:.{digits}f}]"
+        return _figure(measured.value, digits)
+    return f"{_figure(measured.value, digits)} [{_figure(measured.low, digits)}, {_figure(measured.high, digits)}]"
+
+
+def _figure(value: float, digits: int) -> str:
+    """A number without its leading zero, and 0 without a sign."""
+    text = f"{value:.{digits}f}"
+    if not text.strip("-0."):
+        return text.lstrip("-").replace("0.", ".", 1)
+    return text.replace("0.", ".", 1) if abs(value) < 1 and digits else text
 
 
 _FORMATS = {"separation": 2, "auc": 2, "two_choice": 1, "perplexity": 2}

@@ -129,8 +129,9 @@ def encode_all(lm: LoadedModel, examples: Sequence[Example], tokens: Tokens) -> 
     for example, item in zip(examples, encoded, strict=True):
         if tokens == "response" and len(item.ids) <= item.start:
             raise TemperamentError(
-                f"the prompt {example.prompt[:50]!r} fills all {MAX_TOKENS} tokens, so no response token is left",
-                "shorten the prompt",
+                f"no response token is left behind the prompt {example.prompt[:50]!r} within "
+                f"{min(MAX_TOKENS, lm.max_tokens)} tokens",
+                "shorten the prompt, or give a response that is not empty",
             )
     return encoded
 
