@@ -243,11 +243,11 @@ def test_a_bad_pair_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("spec", "parts"),
     [
-        ("extroversion", ("'extroversion' is neither a built-in contrast nor a file", "extraversion", "JSON lines")),
-        ("", ("neither",)),
-        ("~nobody-of-that-name/x.jsonl", ("neither",)),
-        ("x" * 5000, ("neither",)),
-        ("nul\0.jsonl", ("neither",)),
+        ("extroversion", ("there is no built-in contrast and no file 'extroversion'", "extraversion")),
+        ("", ("no built-in contrast and no file",)),
+        ("~nobody-of-that-name/x.jsonl", ("no built-in contrast and no file",)),
+        ("x" * 5000, ("no built-in contrast and no file",)),
+        ("nul\0.jsonl", ("no built-in contrast and no file",)),
         ("no.txt,where.txt", ("there is no contrast file 'no.txt'", "check the path")),
         ("extraversion#train", ("unknown split 'train'", "calibration, validation, test, all")),
         ("extraversion#", ("unknown split ''",)),

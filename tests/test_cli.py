@@ -220,6 +220,16 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no such command": (["abstract"], "abstract"),
     "no such flag": (["extract", "--what"], "--what"),
     "seed is no number": (["extract", "--contrast", CONTRAST, "--out", "{tmp}", "--seed", "x"], "--seed"),
+    "negative seed": (["extract", "--contrast", CONTRAST, "--out", "{tmp}", "--seed", "-1"], "--seed"),
+    "signatures is a file": (
+        ["extract", "--model", "{model}", "--contrast", CONTRAST, "--out", "{blocked}"],
+        "signatures",
+    ),
+    "figure is no png": (
+        ["evaluate", *PAIR, "--data", CONTRAST, "--figure", "{tmp}/x.foo"],
+        "--figure",
+    ),
+    "no measure": (["evaluate", *PAIR, "--data", CONTRAST, "--measure", ","], "measure"),
     "unknown contrast": (["extract", "--contrast", "nothing", "--out", "{tmp}"], "'nothing'"),
     "unknown split": (["extract", "--contrast", f"{CONTRAST}#half", "--out", "{tmp}"], "half"),
     "unknown method": (["extract", "--contrast", CONTRAST, "--method", "magic", "--out", "{tmp}"], "magic"),
@@ -275,7 +285,10 @@ def test_mistakes_get_one_line_and_exit_2(
     words, expected = MISTAKES[name]
     file = tmp_path / "file"
     file.write_text("not a persona")
-    places = {"tmp": tmp_path / "new", "file": file, "model": model, "other": tiny_folders["qwen2"]}
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "signatures").write_text("in the way")
+    places = {"blocked": blocked, "tmp": tmp_path / "new", "file": file, "model": model, "other": tiny_folders["qwen2"]}
     places |= {"plus": extracted / "plus.persona", "minus": extracted / "minus.persona"}
     capsys.readouterr()
     assert run([word.format(**places) for word in words]) == 2

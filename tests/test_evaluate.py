@@ -317,3 +317,14 @@ def test_prompt_personas_can_be_evaluated(tiny_llama: LoadedModel, few_texts: Co
     loud, hush = Persona.from_prompt("Be loud."), Persona.from_prompt("Hush.", pole="minus")
     found = evaluate(tiny_llama, loud, hush, few_texts, controls=FREE, neutral=short_neutral)
     assert found.controls["swapped"]["separation"].value == -found.measures["separation"].value != 0
+
+
+def test_personas_that_are_no_pair_are_refused(
+    tiny_llama: LoadedModel, tiny_extraction: Extraction, few_texts: Contrast
+) -> None:
+    e = tiny_extraction
+    other = extract(tiny_llama, contrast("calibration", 8), method="wanda", sparsity=0.3)
+    with refused("are not a pair", "method differs"):
+        evaluate(tiny_llama, e.plus, other.minus, few_texts)
+    with refused("is the minus pole", "plus pole first"):
+        evaluate(tiny_llama, e.minus, e.plus, few_texts)

@@ -326,10 +326,10 @@ def test_a_second_extraction_needs_no_forward_pass(tiny_llama: LoadedModel, tmp_
 def test_signatures_of_another_model_or_other_texts_are_refused(tiny_llama: LoadedModel) -> None:
     contrast = mixed_contrast()
     pair = collect(tiny_llama, contrast)
-    with refused("collected on another data", "leave them out"):
+    with refused("collected with another data", "leave them out"):
         extract(tiny_llama, replace(contrast, plus=contrast.plus[1:]), signatures=pair)
     stranger = replace(pair, provenance={**pair.provenance, "model": "0"})
-    with refused("collected on another model", "leave them out"):
+    with refused("collected with another model", "leave them out"):
         extract(tiny_llama, contrast, signatures=stranger)
 
 

@@ -277,3 +277,20 @@ def test_mask_statistics_by_hand(lm: LanguageModel) -> None:
     shares = {"attention": 8 / columns / attention, "mlp": (1 / up.shape[0]) / (len(lm.linears) - attention)}
     whole = (8 / columns + 1 / up.shape[0]) / len(lm.linears)
     assert found["differential_ratio"] == pytest.approx({"all": whole, **shares})
+
+
+def test_blocks_that_end_out_of_order_restore_exactly(lm: LanguageModel) -> None:
+    """Generators can end an outer block first; its edit then comes off when the inner one does."""
+    found = extract(lm, mixed_contrast())
+    before = bits(lm.model)
+    outer, inner = lm.wear(found.plus), lm.wear(found.minus, 0.5)
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    assert lm.worn
+    inner.__exit__(None, None, None)
+    after = bits(lm.model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert lm.worn == ()
+    assert lm.sessions == []
+    assert lm.restorers == []

@@ -21,7 +21,7 @@ def contrast(spec: str, *, split: Split = "calibration", limit: int | None = Non
 
     ``split`` is calibration, validation, test or all; ``limit`` takes a seeded sample of that many per pole.
     """
-    return resolve_contrast(spec, split=split, limit=limit, seed=seed)
+    return resolve_contrast(str(spec), split=split, limit=limit, seed=seed)
 
 
 def extract(
@@ -86,8 +86,12 @@ def evaluate(
     """
     if data is None:
         data = str(plus.provenance.get("data", {}).get("name", ""))
-    if isinstance(data, str):
-        data = resolve_contrast(data, split="test", limit=limit, seed=seed)
+    if isinstance(data, Contrast):
+        data = data.limit(limit, seed)
+    else:
+        data = resolve_contrast(str(data), split="test", limit=limit, seed=seed)
+    if isinstance(measures, str):
+        measures = (measures,)
     signatures = signatures or plus.signatures
     if controls is None:
         controls = CONTROLS if signatures else tuple(name for name in CONTROLS if name != "shuffled")

@@ -71,7 +71,7 @@ def read_contrast(path: Path) -> Contrast:
         )
     collector = _Collector()
     for number, row in rows:
-        if path.suffix == ".csv" and not all(value.strip() for value in row.values()):
+        if path.suffix.lower() == ".csv" and not all(value.strip() for value in row.values()):
             collector.incomplete.append(number)  # published csv files hold a few such rows
         else:
             reader(path, number, row, collector)
@@ -89,7 +89,7 @@ def read_pair(plus: Path, minus: Path) -> Contrast:
     collector = _Collector()
     sides: tuple[tuple[Pole, Path], ...] = (("plus", plus), ("minus", minus))
     for pole, path in sides:
-        if path.suffix in (".json", ".jsonl"):
+        if path.suffix.lower() in (".json", ".jsonl"):
             for number, row in _rows(path):
                 instruction = _text(path, number, row, "instruction")
                 output = _text(path, number, row, "output")
@@ -139,7 +139,7 @@ def _finish(name: str, path: Path, collector: _Collector) -> Contrast:
 
 def _rows(path: Path) -> Iterator[Row]:
     text = read_text(path)
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         try:
             for row in reader:
@@ -153,7 +153,7 @@ def _rows(path: Path) -> Iterator[Row]:
         except csv.Error as error:
             begin = reader.line_num + 1  # the last good row ended one line before
             raise TemperamentError(f"{path} line {begin}: {error}", "check the quotes of this row") from None
-    elif path.suffix == ".json":
+    elif path.suffix.lower() == ".json":
         rows = _json(path, 1, text, "a list of objects")
         if not isinstance(rows, list):
             raise TemperamentError(f"{path} line 1: a JSON {type(rows).__name__}", "expected a list of objects")

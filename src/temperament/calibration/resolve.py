@@ -20,7 +20,7 @@ def resolve_contrast(spec: str, *, split: Split = "calibration", limit: int | No
     divided 6 : 2 : 3 by a hash of their text. ``limit`` takes a seeded sample of that many items per pole.
     """
     source, mark, wanted = spec.rpartition("#")
-    if not mark:
+    if not mark or os.path.isfile(_path(spec)):  # a file may have a # in its name
         source = spec
     elif wanted in SPLITS:
         split = wanted
@@ -49,9 +49,11 @@ def _read(source: str) -> Contrast:
             if not os.path.isfile(part):
                 raise TemperamentError(f"there is no contrast file {str(part)!r}", "check the path")
         return read_pair(pair[0], pair[1])
+    if source and os.path.isdir(path):
+        raise TemperamentError(f"{source!r} is a folder", f"give a file: {FORMATS}")
     names = ", ".join(CONTRASTS)
     raise TemperamentError(
-        f"{source!r} is neither a built-in contrast nor a file", f"use one of {names}, or a file: {FORMATS}"
+        f"there is no built-in contrast and no file {source!r}", f"check the path, or use one of {names}"
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from temperament.cli.console import err, out, print_json
-from temperament.cli.options import Device, Dtype, Json, Model, Revision
+from temperament.cli.console import err, out, print_json, working
+from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Model, Revision
 from temperament.errors import TemperamentError
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def command(
         int, typer.Option("--max-tokens", help="Longest answer, in tokens. Example: --max-tokens 80")
     ] = 128,
     seed: Annotated[
-        int | None, typer.Option("--seed", help="Sample the answer with this seed; default: greedy. Example: --seed 7")
+        int | None,
+        typer.Option(
+            "--seed", min=0, max=MAX_SEED, help="Sample the answer with this seed; default: greedy. Example: --seed 7"
+        ),
     ] = None,
     dtype: Dtype = None,
     device: Device = None,
@@ -57,23 +61,25 @@ def command(
     plan = Plan()
     for spec in wear or []:
         plan = plan + read_wear(spec)
-    with err.status(f"loading {model}"):
+    with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
     if prompt is None:
         Session(lm, plan, max_tokens, seed).run()
         return
-    with lm.wear(plan), err.status("answering"):
+    with lm.wear(plan), working("answering"):
         answer = lm.chat(prompt, max_tokens=max_tokens, seed=seed)
     if json_output:
         print_json({"model": lm.name, "worn": [[p.name, s] for p, s in plan.items], "prompt": prompt, "answer": answer})
     else:
-        out.print(answer, markup=False)
+        out.print(answer)
 
 
 def read_wear(spec: str) -> Plan:
     """``FILE`` or ``FILE:STRENGTH`` as a plan."""
     from temperament.personas import Plan, open_persona
 
+    if Path(spec).is_file():
+        return Plan.of(open_persona(spec))
     path, mark, tail = spec.rpartition(":")
     try:
         strength = float(tail) if mark else 1.0
@@ -98,7 +104,7 @@ class Session:
         with self._worn:
             self._put_on(self._plan)
             while True:
-                err.print(f"[{self._plan}] > ", end="", markup=False)
+                err.print(f"[{self._plan}] > ", end="")
                 try:
                     line = input().strip()
                 except EOFError:
@@ -108,7 +114,7 @@ class Session:
                 try:
                     self._handle(line)
                 except TemperamentError as error:
-                    err.print(f"error: {error}", markup=False, soft_wrap=True)
+                    err.print(f"error: {error}", soft_wrap=True)
 
     def _handle(self, line: str) -> None:
         from temperament.personas import Plan
@@ -139,7 +145,7 @@ class Session:
         turns = [*self._history, Message("user", question)]
         answer = self._lm.chat(turns, max_tokens=self._max_tokens, seed=self._seed)
         self._history = [*turns, Message("assistant", answer)]
-        out.print(answer, markup=False)
+        out.print(answer)
 
     def _compare(self) -> None:
         from temperament.personas import Plan
@@ -148,7 +154,11 @@ class Session:
         if not questions:
             raise TemperamentError("there is no question to compare yet", "ask something first")
         plan = self._plan
-        for label, shown in (("unworn", Plan()), (str(plan), plan)):
-            self._put_on(shown)
-            answer = self._lm.chat(questions[-1], max_tokens=self._max_tokens, seed=self._seed)
-            out.print(f"{label}:\n{answer}\n", markup=False)
+        pairs = [("unworn", Plan())] + ([(str(plan), plan)] if plan.items else [])
+        try:
+            for label, shown in pairs:
+                self._put_on(shown)
+                answer = self._lm.chat(questions[-1], max_tokens=self._max_tokens, seed=self._seed)
+                out.print(f"{label}:\n{answer}\n")
+        finally:
+            self._put_on(plan)

@@ -6,14 +6,15 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, markup=False)
+err = Console(stderr=True, highlight=False, markup=False)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -28,6 +29,11 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def working(text: str) -> AbstractContextManager[object]:
+    """A spinner on stderr while something takes its time; nothing where stderr is not a terminal."""
+    return err.status(escape(text)) if err.is_terminal else nullcontext()
 
 
 @contextmanager
@@ -48,4 +54,4 @@ def progress_steps() -> Iterator[Callable[[str, int, int], None]]:
 
 def _bars() -> Progress:
     columns = (TextColumn("{task.description:<18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=err, transient=True)
+    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from temperament.cli.console import err, out, print_json, progress_bar, progress_steps
+from temperament.cli.console import out, print_json, progress_bar, progress_steps, working
 from temperament.cli.options import Json, Model
 
 QUESTION = "What do you enjoy most about your weekends?"
@@ -42,7 +42,7 @@ def command(
 
     begin = time.perf_counter()
     texts, test = resolve_contrast(contrast, seed=42), resolve_contrast(contrast, split="test")
-    with err.status(f"loading {model}"):
+    with working(f"loading {model}"):
         lm = load(model)
     results: dict[str, Evaluation] = {}
     for method in reversed(METHODS):  # contrastive-tilt first: its signatures serve all others
@@ -69,7 +69,7 @@ def command(
             )
     answers: dict[str, str] = {}
     for label, plan in (("unworn", Plan()), ("plus", Plan.of(plus)), ("minus", Plan.of(minus))):
-        with err.status(f"answering, {label}"), lm.wear(plan):
+        with working(f"answering, {label}"), lm.wear(plan):
             answers[label] = lm.chat(QUESTION, max_tokens=60)
     ordered = {method.name: results[method.name] for method in METHODS}
     main = results[METHODS[-1].name]
@@ -85,8 +85,8 @@ def command(
     out.print(evaluation_table(main))
     out.print()
     out.print(comparison_table(ordered, "Separation of every method (nats/token)"))
-    out.print(f"\n[bold]{QUESTION}[/bold]")
+    out.print(f"\n{QUESTION}", style="bold")
     for label, answer in answers.items():
-        out.print(f"\n[bold]{label}[/bold]")
-        out.print(answer, markup=False)
+        out.print(f"\n{label}", style="bold")
+        out.print(answer)
     out.print(f"\nfigure: {figure}; personas, signatures and records: {folder}/; {seconds:.0f} s", soft_wrap=True)

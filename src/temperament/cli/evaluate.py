@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from temperament.atomic import ensure_folder
-from temperament.cli.console import err, out, print_json, progress_steps
-from temperament.cli.options import Device, Dtype, Json, Limit, Model, Revision
+from temperament.cli.console import err, out, print_json, progress_steps, working
+from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Limit, Model, Revision
 from temperament.errors import TemperamentError
 
 ALL_MEASURES = "separation,auc,two_choice,perplexity"
@@ -51,7 +51,9 @@ def command(
         ),
     ] = None,
     limit: Limit = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of samples and intervals. Example: --seed 1")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples and intervals. Example: --seed 1")
+    ] = 0,
     neutral: Annotated[
         Path | None,
         typer.Option(
@@ -91,6 +93,10 @@ def command(
     find_measures(names)
     chosen = {"all": CONTROLS, "none": ()}.get(controls) if controls in ("all", "none") else tuple(controls.split(","))
     check_controls(chosen := tuple(name.strip() for name in chosen or ()))
+    if figure and (figure.suffix.lower() != ".png" or "separation" not in names):
+        raise TemperamentError(f"--figure {figure}", "give a .png file, and separation among the measures")
+    if figure:
+        ensure_folder(figure.parent)
     first, second = open_persona(plus), open_persona(minus)
     if (first.pole, second.pole) != ("plus", "minus"):
         raise TemperamentError(
@@ -99,7 +105,6 @@ def command(
         )
     Plan.of(first, strength)
     test = resolve_contrast(data, split="test", limit=limit, seed=seed)
-    records = ensure_folder(folder or plus.parent / "evaluation")
     for note in test.notes:
         err.print(f"note: {note}")
     beside = signatures or plus.parent / "signatures"
@@ -112,8 +117,9 @@ def command(
         pair = None
     else:
         pair = load_signatures(beside) if "shuffled" in chosen or signatures else None
-    with err.status(f"loading {model}"):
+    with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
+    records = ensure_folder(folder or plus.parent / "evaluation")
     with progress_steps() as progress:
         result = evaluate(
             lm,

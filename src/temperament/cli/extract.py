@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from temperament.atomic import ensure_folder
-from temperament.cli.console import err, out, print_json, progress_bar
-from temperament.cli.options import Device, Dtype, Json, Limit, Model, Revision
+from temperament.cli.console import err, out, print_json, progress_bar, working
+from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Limit, Model, Revision
 from temperament.errors import TemperamentError
 
 
@@ -48,7 +48,9 @@ def command(
         str, typer.Option("--tokens", help="Count response tokens or all tokens. Example: --tokens all")
     ] = "response",
     limit: Limit = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of samples and halves. Example: --seed 42")] = 42,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples and halves. Example: --seed 42")
+    ] = 42,
     dtype: Dtype = None,
     device: Device = None,
     revision: Revision = None,
@@ -68,15 +70,15 @@ def command(
     own, shares = read_settings(settings or [])
     row = find_method(method)
     row.read(own)
-    plan = SparsityPlan.of({"default": sparsity or row.sparsity, **shares})
+    plan = SparsityPlan.of({"default": row.sparsity if sparsity is None else sparsity, **shares})
     data = resolve_contrast(contrast, limit=limit, seed=seed)
-    ensure_folder(folder)
     for note in data.notes:
         err.print(f"note: {note}")
     start = time.perf_counter()
-    with err.status(f"loading {model}"):
+    with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
     seconds = {"load": time.perf_counter() - start}
+    ensure_folder(folder / "signatures")
     with progress_bar("signatures") as progress:
         found = extract(
             lm,

@@ -62,6 +62,8 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        return _fail(f"{error.strerror or error}; check the disk and where the output goes")
     except Exception as error:
         if isinstance(error, _ClickError):
             return _usage(error)

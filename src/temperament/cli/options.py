@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+#: Largest seed that every random generator in use takes.
+MAX_SEED = 2**63 - 1
+
 Model = Annotated[
     str,
     typer.Option("--model", help="Hub id, local folder, .gguf file or bundled name. Example: --model smollm2-135m"),

@@ -105,6 +105,8 @@ class Evaluation:
 def find_measures(names: tuple[str, ...]) -> tuple[Measure, ...]:
     """The rows of those names, or an error that lists all names."""
     known = {measure.name: measure for measure in MEASURES}
+    if not names:
+        raise TemperamentError("no measure was named", f"use one or more of {', '.join(known)}")
     for name in names:
         if name not in known:
             raise TemperamentError(
@@ -139,6 +141,7 @@ def evaluate(
         )
     rows = find_measures(measures)
     check_controls(controls)
+    _check_pair(plus, minus)
     _check_leak(contrast, plus, minus)
     _check_signatures(plus, minus, signatures)
     check_conditions(plus, minus, controls, signatures)
@@ -228,6 +231,7 @@ class _Scorer:
             lm.template_hash,
             str(lm.dtype),
             lm.device.type,
+            package_versions(),
             self._test.hash,
             edits,
         ]
@@ -246,6 +250,21 @@ def check_controls(controls: tuple[str, ...]) -> None:
     for name in controls:
         if name not in CONTROLS:
             raise TemperamentError(f"unknown control {name!r}", f"use all, none, or some of {', '.join(CONTROLS)}")
+
+
+def _check_pair(plus: Persona, minus: Persona) -> None:
+    if (plus.pole, minus.pole) != ("plus", "minus"):
+        raise TemperamentError(
+            f"{plus.name!r} is the {plus.pole} pole and {minus.name!r} the {minus.pole} pole",
+            "give the plus pole first and the minus pole second",
+        )
+    first, second = _describe(plus), _describe(minus)
+    for key in ("kind", "method", "sparsity", "data", "signatures"):
+        if first[key] != second[key]:
+            raise TemperamentError(
+                f"{plus.name!r} and {minus.name!r} are not a pair: their {key} differs",
+                "evaluate the two poles of one extraction",
+            )
 
 
 def _check_leak(contrast: Contrast, plus: Persona, minus: Persona) -> None:

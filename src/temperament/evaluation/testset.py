@@ -146,4 +146,7 @@ def load_records(path: Path, test: TestSet, windows: int) -> SideScores | None:
         return None
     parts = (scores.statements, scores.choices, scores.passages)
     fits = [len(part) for part in parts] == [len(test.high) + len(test.low), len(test.choices), windows]
-    return scores if fits and all(np.isfinite(part).all() for part in parts) else None
+    if not fits or not all(np.isfinite(part).all() for part in parts):
+        return None
+    expected = json.loads(json.dumps(list(records(str(rows[0].get("side")), test, scores))))
+    return scores if rows == expected else None

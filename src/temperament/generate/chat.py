@@ -39,6 +39,10 @@ def chat(
     messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
     if not messages or not messages[-1].content.strip():
         raise TemperamentError("the question is empty", "give some text to answer")
+    try:
+        "".join(message.content for message in messages).encode()
+    except UnicodeEncodeError:
+        raise TemperamentError("the question is not valid text", "write it in UTF-8") from None
     if max_tokens < 1:
         raise TemperamentError(f"{max_tokens} new tokens were asked for", "give 1 or more")
     turns = tuple((message.role, message.content) for message in messages)

@@ -39,7 +39,7 @@ class WandaParameters(Parameters):
 class SparseParameters(Parameters):
     damping: float = Field(0.01, ge=0, le=1, description="λ as a share of the mean diagonal")
     block: int | None = Field(
-        None, ge=2, description="choose K in blocks of this many columns instead of the whole row"
+        None, ge=2, le=2**31 - 1, description="choose K in blocks of this many columns instead of the whole row"
     )
 
 

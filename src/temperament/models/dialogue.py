@@ -8,6 +8,8 @@ from functools import lru_cache
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from temperament.errors import TemperamentError
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -42,17 +44,19 @@ def _dialogue_ids(
         head = f"{system}\n\n" if system else ""
         labels = {"user": "Question", "assistant": "Answer"}
         body = "\n".join(f"{labels[role]}: {text}" for role, text in turns)
-        return tuple(tokenizer(f"{head}{body}\nAnswer:").input_ids)
+        return tuple(tokenizer(f"{head}{body}\nAnswer:", verbose=False).input_ids)
     try:
         text = _templated(tokenizer, turns, system)
-    except TemplateError:
+    except TemplateError as error:
         if not system:
-            raise
+            raise TemperamentError(
+                f"the model's chat template cannot be rendered: {error}", "mend chat_template in the tokenizer's files"
+            ) from error
         text = ""
     if system and system.strip() not in text:
         (role, opening), *rest = turns
         text = _templated(tokenizer, ((role, f"{system}\n\n{opening}"), *rest), None)
-    return tuple(tokenizer(text, add_special_tokens=False).input_ids)
+    return tuple(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
 
 def _templated(tokenizer: PreTrainedTokenizerBase, turns: Turns, system: str | None) -> str:
@@ -68,7 +72,7 @@ def _templated(tokenizer: PreTrainedTokenizerBase, turns: Turns, system: str | N
 def response_ids(tokenizer: PreTrainedTokenizerBase, response: str) -> tuple[int, ...]:
     """Tokens of a response as it stands behind the prompt; the plain form puts a space before it."""
     text = response if tokenizer.chat_template else f" {response}"
-    return tuple(tokenizer(text, add_special_tokens=False).input_ids)
+    return tuple(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, system: str | None, limit: int) -> Encoded:

@@ -7,7 +7,8 @@ import logging
 import os
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ from temperament.models.fingerprint import fingerprint, text_hash
 from temperament.models.probe import probe
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class WearSession:
+    """One block that wears something: what undoes it, and whether the block has ended."""
+
+    stack: ExitStack = field(default_factory=ExitStack)
+    ended: bool = False
 
 
 class LoadedModel:
@@ -54,6 +63,8 @@ class LoadedModel:
         self.activations: tuple[str, ...] = activations
         self.system_prompt: str | None = None
         self.worn: tuple[str, ...] = ()
+        #: Blocks that wear something, outermost first.
+        self.sessions: list[WearSession] = []
         #: One per worn mask, outermost first: puts the original values back into a copy of a weight.
         self.restorers: list[Callable[[LinearSite, Tensor], None]] = []
         if check:
@@ -185,7 +196,7 @@ def load_model(
     if "gguf_file" in arguments:
         with _quiet():
             keep_converted(name, kind, model, tokenizer)
-    return factory(model.to(target), tokenizer, name=name, revision=revision, check=check)
+    return factory(model.to(target), tokenizer, name=str(name), revision=revision, check=check)
 
 
 def _source(name: str, dtype: torch.dtype, revision: str | None) -> tuple[str, dict[str, Any]]:

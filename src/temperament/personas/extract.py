@@ -51,6 +51,8 @@ def extract(
     ``SparsityPlan``); ``settings`` are the method's own. With ``signatures`` no forward pass is made; with a
     ``folder`` signatures are saved there, reused if they fit, and resumed after an interruption.
     """
+    if tokens not in ("response", "all"):
+        raise TemperamentError(f"unknown token rule {tokens!r}", "use response or all")
     row = find_method(method)
     parameters = row.read(dict(settings or {}))
     plan = SparsityPlan.of(row.sparsity if sparsity is None else sparsity)
@@ -58,7 +60,7 @@ def extract(
     seconds: dict[str, float] = {}
     start = time.perf_counter()
     if signatures is not None:
-        _check_signatures(lm, contrast, signatures)
+        _check_signatures(signatures, signature_provenance(lm, contrast, tokens, seed))
     pair = signatures or (find_signatures(folder, signature_provenance(lm, contrast, tokens, seed)) if folder else None)
     if pair is None:
         pair = collect(lm, contrast, tokens=tokens, seed=seed, folder=folder, progress=progress)
@@ -85,11 +87,12 @@ def extract(
     return Extraction(plus, minus, pair, seconds, statistics)
 
 
-def _check_signatures(lm: LoadedModel, contrast: Contrast, signatures: SignaturePair) -> None:
-    for name, expected in (("model", lm.fingerprint), ("data", contrast.hash)):
-        if signatures.provenance.get(name) != expected:
+def _check_signatures(signatures: SignaturePair, expected: Mapping[str, str]) -> None:
+    for name in ("model", "data", "tokens", "seed"):
+        if signatures.provenance.get(name) != expected[name]:
             raise TemperamentError(
-                f"the signatures given were collected on another {name}", "leave them out, and they are collected anew"
+                f"the signatures given were collected with another {name}",
+                "leave them out, and they are collected anew",
             )
 
 

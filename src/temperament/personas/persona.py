@@ -109,9 +109,10 @@ class Persona:
 
     def check_model(self, lm: LoadedModel) -> None:
         """Raise unless this persona was made from the weights of ``lm``."""
-        expected = self.provenance.get("model", {}).get("fingerprint")
-        if isinstance(self.edit, MaskEdit) and expected != lm.fingerprint:
-            origin = self.provenance.get("model", {}).get("name", "another model")
+        model = self.provenance.get("model")
+        facts = model if isinstance(model, Mapping) else {}
+        if isinstance(self.edit, MaskEdit) and facts.get("fingerprint") != lm.fingerprint:
+            origin = facts.get("name", "another model")
             raise TemperamentError(
                 f"the persona {self.name!r} was made from {origin}, whose weights are not those of {lm.name}",
                 f"load {origin}, or extract the persona again on {lm.name}",

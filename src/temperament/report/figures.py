@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from temperament.atomic import write_bytes
 from temperament.errors import TemperamentError
 from temperament.evaluation import Evaluation
 from temperament.evaluation.bootstrap import Measured
@@ -74,9 +76,10 @@ def _dot_plot(rows: Mapping[str, list[tuple[Measured, bool]]], path: Path, title
         ),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
     plt.close(figure)
+    write_bytes(path, picture.getvalue())
     return path
 
 

@@ -58,7 +58,11 @@ def load_signatures(folder: Path) -> SignaturePair:
             raise TemperamentError(
                 f"{path} has signature format {header.get('format_version')!r}, {FORMAT_VERSION} expected", _REMEDY
             )
-        first, second = _moments(path, tensors, header["counts"])
+        try:
+            first, second = _moments(path, tensors, header["counts"])
+            header["provenance"]["model"], frozenset(header["groups"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise TemperamentError(f"{path} is damaged ({error!r})", _REMEDY) from None
         signatures.append(Signature((first, second)))
         headers.append(header)
     if headers[0]["provenance"] != headers[1]["provenance"]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from temperament.models import LoadedModel
+from temperament.models.load import WearSession
 from temperament.personas import MaskEdit, Persona, Plan
 from temperament.wear.masks import wear_masks
 
@@ -23,13 +24,21 @@ def wear(lm: LoadedModel, worn: Persona | Plan | None, strength: float = 1.0) ->
         persona.check_model(lm)
         if isinstance(persona.edit, MaskEdit):
             persona.edit.masks(lm)
-    with ExitStack() as stack:
+    session = WearSession()
+    lm.sessions.append(session)
+    try:
         for persona, share in active:
             if isinstance(persona.edit, MaskEdit):
-                wear_masks(lm, persona.edit.masks(lm), share, stack)
+                wear_masks(lm, persona.edit.masks(lm), share, session.stack)
             else:
-                stack.callback(setattr, lm, "system_prompt", lm.system_prompt)
+                session.stack.callback(setattr, lm, "system_prompt", lm.system_prompt)
                 lm.system_prompt = "\n\n".join(filter(None, (lm.system_prompt, persona.edit.text)))
-        stack.callback(setattr, lm, "worn", lm.worn)
+        session.stack.callback(setattr, lm, "worn", lm.worn)
         lm.worn = (*lm.worn, *(f"{share:g}*{persona.name}" for persona, share in active))
         yield lm
+    finally:
+        # Edits come off in reverse order only: a block that ends before an inner one waits for it.
+        session.ended = True
+        while lm.sessions and lm.sessions[-1].ended:
+            lm.sessions[-1].stack.close()
+            lm.sessions.pop()
