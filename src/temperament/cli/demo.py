@@ -34,6 +34,7 @@ def command(
     """Extract both poles of a built-in contrast with every method, wear them, measure them, draw the figure."""
     from temperament.calibration import resolve_contrast
     from temperament.evaluation import Evaluation, evaluate
+    from temperament.evaluation.bootstrap import Measured
     from temperament.language_model import load
     from temperament.methods import METHODS
     from temperament.personas import Plan, extract
@@ -45,6 +46,7 @@ def command(
     with working(f"loading {model}"):
         lm = load(model)
     results: dict[str, Evaluation] = {}
+    costs: dict[str, Measured] = {}
     for method in reversed(METHODS):  # contrastive-tilt first: its signatures serve all others
         first = not results
         with progress_bar(f"{method.name}: extract") as bar:
@@ -62,11 +64,24 @@ def command(
                 found.minus,
                 test,
                 measures=("separation", "auc", "two_choice", "perplexity") if first else ("separation",),
-                controls=("unworn", "random", "shuffled", "swapped", "prompt") if first else ("random", "shuffled"),
+                controls=("unworn", "random", "shuffled", "swapped", "prompt") if first else ("random-0", "shuffled"),
                 signatures=found.signatures,
                 folder=folder / "evaluation",
                 progress=partial(_step, steps, method.name),
             )
+        if first:
+            costs[method.name] = results[method.name].measures["perplexity"]
+        else:
+            cost = evaluate(
+                lm,
+                found.plus,
+                found.minus,
+                test,
+                measures=("perplexity",),
+                controls=(),
+                folder=folder / "evaluation",
+            )
+            costs[method.name] = cost.measures["perplexity"]
     answers: dict[str, str] = {}
     for label, plan in (("unworn", Plan()), ("plus", Plan.of(plus)), ("minus", Plan.of(minus))):
         with working(f"answering, {label}"), lm.wear(plan):
@@ -74,7 +89,7 @@ def command(
     ordered = {method.name: results[method.name] for method in METHODS}
     main = results[METHODS[-1].name]
     title = f"{contrast} personas in {model}: separation by method, {100 * float(SPARSITY):g} % pruned"
-    figure = methods_figure(ordered, main.controls["prompt"]["separation"], folder / "separation.png", title)
+    figure = methods_figure(ordered, costs, main.controls["prompt"]["separation"], folder / "separation.png", title)
     seconds = time.perf_counter() - begin
     if json_output:
         summary: dict[str, Any] = {name: result.as_json() for name, result in ordered.items()}
@@ -84,7 +99,7 @@ def command(
         return
     out.print(evaluation_table(main))
     out.print()
-    out.print(comparison_table(ordered, "Separation of every method (nats/token)"))
+    out.print(comparison_table(ordered, costs, "Separation of every method (nats/token) and its cost"))
     out.print(f"\n{QUESTION}", style="bold")
     for label, answer in answers.items():
         out.print(f"\n{label}", style="bold")

@@ -30,7 +30,7 @@ class Condition:
 def check_conditions(plus: Persona, minus: Persona, names: tuple[str, ...], signatures: SignaturePair | None) -> None:
     """Raise, before anything is scored, if one of the named controls cannot be built for this pair."""
     for persona in (plus, minus):
-        if "random" in names and _mask_edit(persona).recipe is None:
+        if any(name.startswith("random") for name in names) and _mask_edit(persona).recipe is None:
             _given(signatures, "random control of packed masks")
         if "shuffled" in names and _mask_edit(persona):
             _given(signatures, "shuffled control")
@@ -52,8 +52,8 @@ def control_conditions(
     """
     if "unworn" in names:
         yield Condition("unworn", Plan(), Plan())
-    if "random" in names:
-        for seed in RANDOM_SEEDS:
+    for seed in RANDOM_SEEDS:
+        if "random" in names or f"random-{seed}" in names:
             first, second = random_pair(lm, plus, minus, seed, signatures)
             yield Condition(f"random-{seed}", Plan.of(first, strength), Plan.of(second, strength))
     if "shuffled" in names:

@@ -13,7 +13,7 @@ from temperament.calibration import Contrast
 from temperament.errors import TemperamentError
 from temperament.evaluation.auc import auc
 from temperament.evaluation.bootstrap import Measured
-from temperament.evaluation.controls import CONTROLS, Condition, check_conditions, control_conditions
+from temperament.evaluation.controls import CONTROLS, RANDOM_SEEDS, Condition, check_conditions, control_conditions
 from temperament.evaluation.perplexity import encode_passages, neutral_passages, perplexity
 from temperament.evaluation.separation import separation
 from temperament.evaluation.testset import SideScores, TestSet, load_records, save_records, score_side
@@ -248,8 +248,10 @@ def _describe(persona: Persona) -> dict[str, Any]:
 def check_controls(controls: tuple[str, ...]) -> None:
     """Raise unless every name is that of a control."""
     for name in controls:
-        if name not in CONTROLS:
-            raise TemperamentError(f"unknown control {name!r}", f"use all, none, or some of {', '.join(CONTROLS)}")
+        if name not in (*CONTROLS, *(f"random-{seed}" for seed in RANDOM_SEEDS)):
+            raise TemperamentError(
+                f"unknown control {name!r}", f"use all, none, or some of {', '.join(CONTROLS)}, random-0 … random-2"
+            )
 
 
 def _check_pair(plus: Persona, minus: Persona) -> None:

@@ -11,6 +11,7 @@ from temperament.atomic import write_bytes
 from temperament.errors import TemperamentError
 from temperament.evaluation import Evaluation
 from temperament.evaluation.bootstrap import Measured
+from temperament.report.tables import cost_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,12 +32,15 @@ def controls_figure(result: Evaluation, path: Path) -> Path:
     return _dot_plot(rows, path, title)
 
 
-def methods_figure(results: Mapping[str, Evaluation], prompt: Measured | None, path: Path, title: str) -> Path:
-    """Separation by method, each beside its random and shuffled controls, with 95 % intervals; the prompt below."""
+def methods_figure(
+    results: Mapping[str, Evaluation], costs: Mapping[str, Measured], prompt: Measured | None, path: Path, title: str
+) -> Path:
+    """Separation by method with 95 % intervals, beside its controls and its cost in perplexity; the prompt below."""
     rows: dict[str, list[tuple[Measured, bool]]] = {}
     for name, result in results.items():
         controls = [m["separation"] for label, m in result.controls.items() if label.startswith(("random", "shuffled"))]
-        rows[name] = [(result.measures["separation"], True), *((control, False) for control in controls)]
+        label = f"{name}\nperplexity {cost_text(costs[name])}"
+        rows[label] = [(result.measures["separation"], True), *((control, False) for control in controls)]
     if prompt is not None:
         rows["system prompt"] = [(prompt, True)]
     return _dot_plot(rows, path, title)
@@ -55,7 +59,7 @@ def _dot_plot(rows: Mapping[str, list[tuple[Measured, bool]]], path: Path, title
             _mark(axes, measured, index + shift, _CONTROL, 3.5 if worn else 5)
         del label
     axes.axvline(0, color=_INK, linewidth=0.8, zorder=1)
-    axes.set_yticks(range(len(rows)), list(rows), color=_INK)
+    axes.set_yticks(range(len(rows)), list(rows), color=_INK, fontsize=9)
     axes.set_ylim(len(rows) - 0.35, -0.5)
     axes.set_xlabel("separation in nats per token (0 = no effect), 95 % interval", color=_INK)
     figure.suptitle(title, x=0.012, ha="left", color=_INK, fontsize=11, fontweight="bold")

@@ -42,7 +42,7 @@ def _figure(value: float, digits: int) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 1 and digits else text
 
 
-_FORMATS = {"separation": 2, "auc": 2, "two_choice": 1, "perplexity": 2}
+_FORMATS = {"separation": 2, "auc": 2, "two_choice": 0, "perplexity": 2}
 _HEADINGS = {
     "separation": "separation\n(nats/token)",
     "auc": "AUC",
@@ -89,19 +89,32 @@ def _caption(result: Evaluation) -> str:
     return "\n".join(parts)
 
 
-def comparison_table(results: Mapping[str, Evaluation], title: str) -> Table:
-    """Separation of several methods, each beside its own controls."""
-    table = _table("method", "worn", "random (3 seeds)", "shuffled", title=title)
+def comparison_table(results: Mapping[str, Evaluation], costs: Mapping[str, Measured], title: str) -> Table:
+    """Separation of several methods, each beside its own controls and its cost in perplexity."""
+    table = _table("method", "worn", "random", "shuffled", "ppl ratio", title=title)
     for name, result in results.items():
         randoms = [m["separation"].value for label, m in result.controls.items() if label.startswith("random")]
         shuffled = result.controls.get("shuffled")
         table.add_row(
             name,
             interval(result.measures["separation"]),
-            f"{min(randoms):+.2f} … {max(randoms):+.2f}" if randoms else "–",
+            _range(randoms),
             interval(shuffled["separation"]) if shuffled else "–",
+            cost_text(costs[name]),
         )
     return table
+
+
+def _range(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    shown = [_figure(value, 2) for value in sorted(values)]
+    return shown[0] if len(shown) == 1 else f"{shown[0]} … {shown[-1]}"
+
+
+def cost_text(cost: Measured) -> str:
+    """The larger perplexity ratio of a pair, as ``× 1.39``."""
+    return f"× {cost.value:,.0f}" if cost.value >= 100 else f"× {cost.value:.2f}"
 
 
 def extraction_table(result: Mapping[str, Any]) -> Table:
