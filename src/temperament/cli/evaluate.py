@@ -84,25 +84,22 @@ def command(
     """
     from temperament.calibration import resolve_contrast
     from temperament.evaluation import CONTROLS, evaluate
-    from temperament.evaluation.run import check_controls, find_measures
+    from temperament.evaluation.run import check_controls, check_pair, find_measures
     from temperament.language_model import load
     from temperament.personas import Plan, open_persona
     from temperament.signatures import load_signatures
 
     names = tuple(part.strip() for part in measure.split(",") if part.strip())
     find_measures(names)
-    chosen = {"all": CONTROLS, "none": ()}.get(controls) if controls in ("all", "none") else tuple(controls.split(","))
-    check_controls(chosen := tuple(name.strip() for name in chosen or ()))
+    listed = tuple(name.strip() for name in controls.split(","))
+    chosen = {"all": CONTROLS, "none": ()}.get(controls, listed)
+    check_controls(chosen)
     if figure and (figure.suffix.lower() != ".png" or "separation" not in names):
         raise TemperamentError(f"--figure {figure}", "give a .png file, and separation among the measures")
     if figure:
         ensure_folder(figure.parent)
     first, second = open_persona(plus), open_persona(minus)
-    if (first.pole, second.pole) != ("plus", "minus"):
-        raise TemperamentError(
-            f"{plus} is the {first.pole} pole and {minus} the {second.pole} pole",
-            "give the plus pole to --plus, the minus pole to --minus",
-        )
+    check_pair(first, second)
     Plan.of(first, strength)
     test = resolve_contrast(data, split="test", limit=limit, seed=seed)
     for note in test.notes:

@@ -141,7 +141,7 @@ def evaluate(
         )
     rows = find_measures(measures)
     check_controls(controls)
-    _check_pair(plus, minus)
+    check_pair(plus, minus)
     _check_leak(contrast, plus, minus)
     _check_signatures(plus, minus, signatures)
     check_conditions(plus, minus, controls, signatures)
@@ -254,7 +254,8 @@ def check_controls(controls: tuple[str, ...]) -> None:
             )
 
 
-def _check_pair(plus: Persona, minus: Persona) -> None:
+def check_pair(plus: Persona, minus: Persona) -> None:
+    """Raise unless these are the plus and minus poles of one extraction."""
     if (plus.pole, minus.pole) != ("plus", "minus"):
         raise TemperamentError(
             f"{plus.name!r} is the {plus.pole} pole and {minus.name!r} the {minus.pole} pole",
