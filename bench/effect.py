@@ -9,7 +9,7 @@ from bench.table import Row
 from temperament.calibration import Contrast, resolve_contrast
 from temperament.evaluation import Evaluation, evaluate
 from temperament.language_model import LanguageModel
-from temperament.methods import METHODS
+from temperament.methods import MASK_METHODS
 from temperament.personas import extract
 from temperament.report.tables import interval
 
@@ -39,7 +39,7 @@ def effect_rows(lm: LanguageModel) -> list[Row]:
 def _rows(lm: LanguageModel, calibration: Contrast, test: Contrast, label: str, *, aims: bool = False) -> list[Row]:
     rows: list[Row] = []
     signatures = None
-    for method in METHODS:
+    for method in MASK_METHODS:
         found = extract(lm, calibration, method=method.name, sparsity=SPARSITY, signatures=signatures)
         signatures = found.signatures
         result = evaluate(
@@ -52,7 +52,7 @@ def _rows(lm: LanguageModel, calibration: Contrast, test: Contrast, label: str, 
             signatures=signatures,
         )
         rows += _method_rows(result, f"{label}, {method.name}", aims=aims)
-        if method is METHODS[-1]:
+        if method is MASK_METHODS[-1]:
             prompt = result.controls["prompt"]
             rows.append(
                 Row(

@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from bench.table import Row, markdown
 from bench.timing import alternate, median_seconds
 from temperament.calibration import Contrast, Example
-from temperament.methods import METHODS, SparsityPlan, kept
+from temperament.methods import MASK_METHODS, SparsityPlan, kept
 from temperament.methods.recipe import canonical
 from temperament.models import LoadedModel
 from temperament.personas import extract, open_persona
@@ -75,11 +75,11 @@ def exactness() -> list[Row]:
     assert cpu.fingerprint == cuda.fingerprint, "fingerprints differ"
     pair = collect(cuda, _contrast(64))
     plans = [SparsityPlan.of("0.2"), SparsityPlan.of("0.6")]
-    variants: list[tuple[str, dict[str, object]]] = [(method.name, {}) for method in METHODS]
+    variants: list[tuple[str, dict[str, object]]] = [(method.name, {}) for method in MASK_METHODS]
     variants += [("contrastive-sparse", {"variant": "appendix-k"}), ("contrastive-sparse", {"variant": "released"})]
     variants += [("contrastive-wanda", {"link": "softplus"}), ("sparse", {"block": 128})]
     for name, settings in variants:
-        method = next(method for method in METHODS if method.name == name)
+        method = next(method for method in MASK_METHODS if method.name == name)
         same = all(
             build_masks(cuda, recipe, plan).checksum == build_masks(cpu, recipe, plan).checksum
             for plan in plans
@@ -150,10 +150,11 @@ def speed(layers: int, hidden: int, intermediate: int) -> list[Row]:
     start = time.perf_counter()
     _ = lm.fingerprint
     rows.append(Row("fingerprint of the weights", f"{time.perf_counter() - start:.1f} s"))
-    found = extract(lm, contrast)
+    pair = collect(lm, contrast)
+    found = extract(lm, contrast, signatures=pair)
     plan = SparsityPlan.of("0.2")
-    for method in METHODS:
-        recipe = method.recipe(found.signatures, lm.inputs, "plus", method.read({}))
+    for method in MASK_METHODS:
+        recipe = method.recipe(pair, lm.inputs, "plus", method.read({}))
         spent = median_seconds(_synchronised(lambda recipe=recipe: build_masks(lm, recipe, plan)), 3)  # type: ignore[misc]
         rows.append(Row(f"masks of one persona, {method.name}", f"{spent:.2f} s"))
 

@@ -13,12 +13,12 @@ from bench.baseline import extract_baseline
 from bench.table import Row
 from bench.timing import alternate, median_seconds
 from temperament.calibration import Contrast
-from temperament.methods import METHODS, SparsityPlan, kept
+from temperament.methods import MASK_METHODS, SparsityPlan, kept
 from temperament.methods.recipe import canonical
 from temperament.models import LoadedModel
 from temperament.personas import extract, open_persona
 from temperament.personas.masks import build_masks
-from temperament.signatures import Moments
+from temperament.signatures import Moments, collect
 from temperament.signatures.collect import BATCH_ROWS, BATCH_TOKENS, backbone, collecting, queue_batches
 from temperament.wear import wear
 
@@ -77,7 +77,7 @@ def gemm_rate(lm: LoadedModel) -> float:
 
 def mask_rows(lm: LoadedModel, contrast: Contrast, rounds: int) -> list[Row]:
     """One persona's masks over all Linears against one ``torch.topk`` per Linear of the same shape and K."""
-    pair = extract(lm, contrast).signatures
+    pair = collect(lm, contrast)
     plan = SparsityPlan.of("0.2")
     scores = [canonical(lm.weight(linear)) for linear in lm.linears]
     counts = [kept("0.2", linear.shape[1]) for linear in lm.linears]
@@ -87,7 +87,7 @@ def mask_rows(lm: LoadedModel, contrast: Contrast, rounds: int) -> list[Row]:
             torch.topk(score, count, dim=1)
 
     rows = []
-    for method in METHODS:
+    for method in MASK_METHODS:
         recipe = method.recipe(pair, lm.inputs, "plus", method.read({}))
         pairing = alternate(lambda recipe=recipe: build_masks(lm, recipe, plan), top_k, rounds)  # type: ignore[misc]
         target = f"≤ 1.5 (topk {pairing.second:.2f} s)"
@@ -126,7 +126,7 @@ def extraction_rows(lm: LoadedModel, contrast: Contrast, rounds: int) -> list[Ro
             )
         )
         pair = extract(lm, contrast, folder=folder / "signatures").signatures
-        for method in METHODS:
+        for method in MASK_METHODS:
             found = extract(lm, contrast, method=method.name, sparsity="0.2", signatures=pair)
             paths = [
                 persona.save(folder / f"{method.name}-{persona.pole}.persona") for persona in (found.plus, found.minus)

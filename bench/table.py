@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from temperament.personas.extract import package_versions
+from temperament.personas import package_versions
 
 
 @dataclass(frozen=True)

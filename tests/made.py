@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from temperament.calibration.contrast import group_key
-from temperament.methods import Recipe, SparsityPlan
-from temperament.personas import MaskEdit, PackedMasks, Persona, PromptEdit
+from temperament.methods import Neurons, Recipe, SparsityPlan
+from temperament.personas import MaskEdit, NeuronEdit, PackedMasks, Persona, PromptEdit
 
-KINDS = ("recipe", "packed", "prompt")
+KINDS = ("recipe", "packed", "neurons", "prompt")
 
 PROVENANCE: dict[str, Any] = {
     "model": {"name": "tiny", "revision": None, "family": "Llama", "fingerprint": "f" * 64},
@@ -42,9 +42,17 @@ def packed_persona() -> Persona:
     )
 
 
+def neuron_persona() -> Persona:
+    index = torch.tensor([0, 3, 7, 8, 15])
+    delta, a95 = torch.tensor([0.5, -0.25, 0.125, -1.0, 0.2]), torch.tensor([0.0, 0.5, 3.0, 1.25, 0.01])
+    edit = NeuronEdit((8, 8), Neurons(index, delta, a95), 0.7)
+    return Persona("outgoing", "plus", edit, PROVENANCE, _groups(3))
+
+
 def prompt_persona() -> Persona:
     return Persona("prompt", "plus", PromptEdit("Answer as a calm person — always."), {"licence": "MIT"})
 
 
 def made(kind: str) -> Persona:
-    return {"recipe": recipe_persona, "packed": packed_persona, "prompt": prompt_persona}[kind]()
+    makers = {"recipe": recipe_persona, "packed": packed_persona, "neurons": neuron_persona, "prompt": prompt_persona}
+    return makers[kind]()

@@ -6,11 +6,19 @@ import torch
 from torch import Tensor, nn
 
 from temperament.calibration import Contrast, Example
+from temperament.methods import MaskMethod, find_method
 from temperament.models import LoadedModel
 
 PROMPTS = ("Who are you?", "What do you do on a Friday night, and with whom?", "Hm?")
 OUTGOING = ("I throw a party.", "People!", "I call every friend and go dancing.", "Crowds give me life.", "Yes.")
 RESERVED = ("I read at home.", "Alone with a book and tea.", "Silence.", "No", "I would rather stay in than go out.")
+
+
+def mask_method(name: str) -> MaskMethod:
+    """The row of a mask method."""
+    method = find_method(name)
+    assert isinstance(method, MaskMethod)
+    return method
 
 
 def mixed_contrast() -> Contrast:

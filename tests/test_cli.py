@@ -85,7 +85,7 @@ def test_second_extraction_reuses_signatures(model: str, extracted: Path, monkey
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("a forward pass was made")
 
-    monkeypatch.setattr(sys.modules["temperament.personas.extract"], "collect", forbidden)
+    monkeypatch.setattr(sys.modules["temperament.personas.mask_personas"], "collect", forbidden)
     command = ["extract", "--model", model, "--contrast", CONTRAST, "--limit", "6", "--out", str(extracted)]
     assert run([*command, "--sparsity", "0.4"]) == 0
     assert run([*command]) == 0
@@ -106,7 +106,7 @@ def test_interrupted_extraction_exits_130_and_goes_on(
         return collect_signatures(*args, **{**options, "progress": stop})
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["temperament.personas.extract"], "collect", interrupted)
+        patch.setattr(sys.modules["temperament.personas.mask_personas"], "collect", interrupted)
         assert run([*command, "--out", str(broken)]) == 130
     assert "run the same command again" in capsys.readouterr().err
     assert not (broken / "plus.persona").exists()

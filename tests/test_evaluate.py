@@ -16,10 +16,10 @@ from temperament.calibration import Choice, Contrast, Example, Split, resolve_co
 from temperament.evaluation import CONTROLS, Evaluation, evaluate
 from temperament.evaluation.controls import RANDOM_SEEDS, control_conditions, random_pair, shuffled_pair
 from temperament.evaluation.score import score_responses
-from temperament.methods import METHODS
+from temperament.methods import MASK_METHODS
 from temperament.models import LoadedModel, load_model
 from temperament.personas import Extraction, MaskEdit, Persona, extract, open_persona
-from temperament.signatures import load_signatures, save_signatures
+from temperament.signatures import SignaturePair, load_signatures, save_signatures
 from temperament.wear import wear
 
 FREE = ("unworn", "swapped")  # controls that need no further masks
@@ -160,7 +160,7 @@ def checksum(persona: Persona) -> str:
     return persona.edit.checksum
 
 
-@pytest.mark.parametrize("method", [method.name for method in METHODS])
+@pytest.mark.parametrize("method", [method.name for method in MASK_METHODS])
 def test_random_and_shuffled_masks_prune_as_many_per_row(tiny_llama: LoadedModel, method: str) -> None:
     e = extract(tiny_llama, contrast("calibration", 6), method=method, sparsity=0.3)
     worn = [pruned_per_row(tiny_llama, persona) for persona in (e.plus, e.minus)]
@@ -253,6 +253,7 @@ def test_other_signatures_are_refused(
     tmp_path: Path, tiny_llama: LoadedModel, tiny_extraction: Extraction, few_texts: Contrast, saved: bool
 ) -> None:
     other = extract(tiny_llama, contrast("calibration", 8, seed=1)).signatures
+    assert isinstance(other, SignaturePair)
     if saved:
         save_signatures(tmp_path, other)
         other = load_signatures(tmp_path)

@@ -11,10 +11,11 @@ import torch
 from expect import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import mask_method
 
 from temperament.calibration import Pole
 from temperament.calibration.contrast import POLES
-from temperament.methods import METHODS, Recipe, build_mask, find_method
+from temperament.methods import MASK_METHODS, METHODS, Recipe, build_mask, find_method
 from temperament.methods.contrastive import linked, standardised_difference, tilted
 from temperament.methods.recipe import RULES, Rule, contested_mask, normalised_saliency
 from temperament.methods.sparse import damped_diagonal
@@ -43,7 +44,7 @@ def pair_of(plus: Moments, minus: Moments) -> SignaturePair:
 
 
 def recipe(method: str, pole: Pole, plus: Moments, minus: Moments, **options: Any) -> Recipe:
-    row = find_method(method)
+    row = mask_method(method)
     width = len(plus.mean)
     site = SITE if width == 4 else InputSite("block:input", 0, "mlp", width, 0, ("block.up",))
     return row.recipe(pair_of(plus, minus), [site], pole, row.read(options))
@@ -309,10 +310,10 @@ def test_tilt_floor() -> None:
 # What all methods share
 
 
-@pytest.mark.parametrize("method", [row.name for row in METHODS])
+@pytest.mark.parametrize("method", [row.name for row in MASK_METHODS])
 @pytest.mark.parametrize("pole", POLES)
 def test_vectors_are_scaled_per_linear_and_tiny_values_dropped(method: str, pole: Pole) -> None:
-    row = find_method(method)
+    row = mask_method(method)
     sites = [InputSite("a:input", 0, "mlp", 3, 0, ("a",)), InputSite("b:input", 0, "mlp", 3, 3, ("b",))]
     plus = moments([1.0, 0.5, 1e-40, 5e9, 4e9, 1e-30], [0.1, 0.1, 0.1, 1e9, 1e9, 1e9])
     minus = moments([0.5, 1.0, 1e-40, 4e9, 5e9, 1e-30], [0.1, 0.1, 0.1, 1e9, 1e9, 1e9])

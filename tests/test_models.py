@@ -94,7 +94,7 @@ def logits(lm: LoadedModel) -> Tensor:
 
 
 def run_probe(lm: LoadedModel) -> None:
-    probe(lm.model, lm.family, lm.inputs, lm.linears, lm.activations)
+    probe(lm.model, lm.family, lm.inputs, lm.linears, lm.neurons)
 
 
 def hooks(model: nn.Module) -> int:
@@ -174,7 +174,7 @@ def remember(seen: dict[str, Tensor], name: str, _: nn.Module, args: tuple[Tenso
 def test_activation_is_the_neuron_value_before_the_product(tiny_model: LoadedModel) -> None:
     """NPTI Eq. 1: a = σ(ĥW₁); the last Linear of the MLP reads a ⊙ ĥW₃, or a itself without a gate (GPT-2)."""
     lm = tiny_model
-    for layer, activation in enumerate(lm.activations):
+    for layer, activation in enumerate(site.name for site in lm.neurons):
         first, last = [site for site in lm.inputs if (site.layer, site.part) == (layer, "mlp")]
         seen: dict[str, Tensor] = {}
         with ExitStack() as stack:

@@ -22,7 +22,15 @@ from temperament.calibration import NEUTRAL_PROMPT, Contrast, Example
 from temperament.methods import Recipe, SparsityPlan
 from temperament.methods.recipe import RULES
 from temperament.models import LoadedModel
-from temperament.personas import MaskEdit, PackedMasks, Persona, PromptEdit, extract, open_persona, save_persona
+from temperament.personas import (
+    MaskEdit,
+    PackedMasks,
+    Persona,
+    PromptEdit,
+    extract,
+    open_persona,
+    save_persona,
+)
 
 
 def same(first: Persona, second: Persona) -> bool:
@@ -32,8 +40,8 @@ def same(first: Persona, second: Persona) -> bool:
     if first.provenance != second.provenance or first.groups != second.groups:
         return False
     a, b = first.edit, second.edit
-    if isinstance(a, PromptEdit) or isinstance(b, PromptEdit):
-        return a == b
+    if not isinstance(a, MaskEdit) or not isinstance(b, MaskEdit):
+        return a == b  # a neuron edit is compared by all it holds
     if (a.sparsity, a.checksum) != (b.sparsity, b.checksum) or (a.recipe is None) != (b.recipe is None):
         return False
     if a.recipe is not None and b.recipe is not None:

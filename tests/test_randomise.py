@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from support import mask_method
 from torch import Tensor
 
 from temperament.calibration.contrast import POLES
-from temperament.methods import Recipe, build_mask, find_method
+from temperament.methods import Recipe, build_mask
 from temperament.methods.randomise import (
-    input_permutation,
+    permutation,
     permute_difference,
     permute_ratio,
     permute_shared_ratio,
@@ -50,7 +51,7 @@ def random_pair(seed: int = 0) -> SignaturePair:
 
 
 def recipes(method: str, options: dict[str, Any]) -> tuple[Recipe, Recipe]:
-    row, pair = find_method(method), random_pair()
+    row, pair = mask_method(method), random_pair()
     plus, minus = (row.recipe(pair, SITES, pole, row.read(options)) for pole in POLES)
     return plus, minus
 
@@ -68,21 +69,21 @@ def sorted_parts(values: Tensor) -> Tensor:
 
 
 def test_permutation_stays_within_each_site() -> None:
-    order = input_permutation(SITES, 0)
+    order = permutation(SITES, 0)
     for site in SITES:
         assert sorted(order[site.slice].tolist()) == list(range(site.offset, site.offset + site.width))
         assert order[site.slice].tolist() != sorted(order[site.slice].tolist())
 
 
 def test_permutation_depends_on_seed_and_site_name_alone() -> None:
-    order = input_permutation(SITES, 0)
+    order = permutation(SITES, 0)
     torch.manual_seed(123)
-    assert torch.equal(input_permutation(SITES, 0), order)
-    assert not torch.equal(input_permutation(SITES, 1), order)
+    assert torch.equal(permutation(SITES, 0), order)
+    assert not torch.equal(permutation(SITES, 1), order)
     first, _, third = (order[site.slice] - site.offset for site in SITES)
     assert not torch.equal(first, third)  # equally wide sites get different permutations
     moved = InputSite(SITES[2].name, 2, "mlp", 24, 0, SITES[2].linears)
-    assert torch.equal(input_permutation([moved], 0), third)
+    assert torch.equal(permutation([moved], 0), third)
 
 
 # What is permuted, by hand
@@ -131,7 +132,7 @@ def test_zero_importances_stay_finite() -> None:
 @pytest.mark.parametrize(("method", "options"), VARIANTS)
 def test_control_prunes_as_many_per_row_and_other_entries(method: str, options: dict[str, Any]) -> None:
     real = recipes(method, options)
-    control = find_method(method).randomise(*real, input_permutation(SITES, 0))
+    control = mask_method(method).randomise(*real, permutation(SITES, 0))
     site = SITES[1]
     weight = torch.randn(16, site.width, generator=torch.Generator().manual_seed(5))
     for before, after in zip(real, control, strict=True):
@@ -144,8 +145,8 @@ def test_control_prunes_as_many_per_row_and_other_entries(method: str, options: 
 @pytest.mark.parametrize(("method", "options"), VARIANTS)
 def test_control_keeps_the_contrast_term_up_to_order(method: str, options: dict[str, Any]) -> None:
     real = recipes(method, options)
-    order = input_permutation(SITES, 0)
-    control = find_method(method).randomise(*real, order)
+    order = permutation(SITES, 0)
+    control = mask_method(method).randomise(*real, order)
 
     def contrast_and_rest(plus: Recipe, minus: Recipe) -> tuple[Tensor, Tensor]:
         first, second = plus.vectors[0].double(), minus.vectors[-1].double()
@@ -181,7 +182,7 @@ def test_tie_breaking_activations_of_both_poles_have_one_scale() -> None:
         {},
         frozenset(),
     )
-    row = find_method("contrastive-wanda")
+    row = mask_method("contrastive-wanda")
     plus, minus = (row.recipe(pair, SITES, pole, row.read({})).vectors[0] for pole in POLES)
     both = (plus < 0) & (minus < 0)
     ratio = plus[both] / minus[both]

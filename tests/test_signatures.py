@@ -317,6 +317,8 @@ def test_a_second_extraction_needs_no_forward_pass(tiny_llama: LoadedModel, tmp_
 
     first = extract(tiny_llama, mixed_contrast(), method="wanda", folder=tmp_path)
     second = extract(tiny_llama, mixed_contrast(), method="contrastive-tilt", folder=tmp_path, progress=never)
+    assert isinstance(first.signatures, SignaturePair)
+    assert isinstance(second.signatures, SignaturePair)
     assert all_identical(first.signatures, second.signatures)
     assert first.plus.provenance["signatures"] == second.plus.provenance["signatures"] == second.signatures.hash
     third = extract(tiny_llama, mixed_contrast(), method="wanda", signatures=first.signatures, progress=never)
@@ -360,7 +362,7 @@ def test_hooks_are_gone_after_an_error_in_the_forward_pass(fresh_llama: LoadedMo
     def fail(*_: object) -> NoReturn:
         raise RuntimeError("out of memory")
 
-    handle = fresh_llama.module(fresh_llama.activations[1]).register_forward_pre_hook(fail)
+    handle = fresh_llama.module(fresh_llama.neurons[1].name).register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         collect(fresh_llama, mixed_contrast(), folder=tmp_path)
     handle.remove()

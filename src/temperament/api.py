@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from temperament.calibration import Contrast, Split, resolve_contrast
+from temperament.calibration import Contrast, RolePlay, Split, resolve_contrast, resolve_roleplay
+from temperament.errors import TemperamentError
 from temperament.evaluation import CONTROLS, Evaluation
 from temperament.evaluation import evaluate as run_evaluation
 from temperament.models import LoadedModel
 from temperament.personas import Persona
 from temperament.personas import extract as run_extraction
+from temperament.personas.extract import Pair
 from temperament.personas.file import open_persona
-from temperament.signatures import SignaturePair
+from temperament.signatures import Writing
 
 
 def contrast(spec: str, *, split: Split = "calibration", limit: int | None = None, seed: int = 42) -> Contrast:
@@ -26,24 +28,31 @@ def contrast(spec: str, *, split: Split = "calibration", limit: int | None = Non
 
 def extract(
     lm: LoadedModel,
-    contrast: Contrast | str,
+    contrast: Contrast | RolePlay | str,
     *,
     method: str = "contrastive-tilt",
     sparsity: float | str | Mapping[str, float | str] | None = None,
     tokens: Literal["response", "all"] = "response",
     seed: int = 42,
-    signatures: SignaturePair | None = None,
+    source: Literal["texts", "generate"] = "texts",
+    max_tokens: int = 100,
+    signatures: Pair | None = None,
     folder: str | Path | None = None,
     **settings: Any,
 ) -> tuple[Persona, Persona]:
     """The personas of both poles, plus first.
 
     ``sparsity`` is the share of inputs pruned per row (default: the method's), or a mapping such as
-    ``{"default": 0.2, "mlp.layers.0-9": 0.1}``; ``settings`` are the method's own (``t=8``). With a ``folder``
-    the signatures are kept there, so that other methods and sparsities need no forward pass.
+    ``{"default": 0.2, "mlp.layers.0-9": 0.1}``; ``settings`` are the method's own (``t=8``). The
+    method ``neurons`` can take its statistics from texts or, with the source ``generate``, from what the model writes
+    (at most ``max_tokens`` an answer) when it acts a built-in trait's poles. With a ``folder`` the signatures are kept
+    there, so that other methods and settings need no forward pass.
     """
+    if source not in ("texts", "generate"):
+        raise TemperamentError(f"unknown source {source!r}", "use texts or generate")
     if isinstance(contrast, str):
-        contrast = resolve_contrast(contrast, seed=seed)
+        resolve = resolve_roleplay if source == "generate" else resolve_contrast
+        contrast = resolve(contrast, seed=seed)
     done = run_extraction(
         lm,
         contrast,
@@ -51,6 +60,7 @@ def extract(
         sparsity=sparsity,
         tokens=tokens,
         seed=seed,
+        writing=Writing(max_tokens=max_tokens),
         signatures=signatures,
         folder=Path(folder) if folder else None,
         settings=settings,
@@ -71,7 +81,7 @@ def evaluate(
     *,
     measures: tuple[str, ...] = ("separation", "auc", "two_choice", "perplexity"),
     controls: tuple[str, ...] | None = None,
-    signatures: SignaturePair | None = None,
+    signatures: Pair | None = None,
     strength: float = 1.0,
     limit: int | None = None,
     seed: int = 0,

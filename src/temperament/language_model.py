@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from temperament.generate import Message, chat
+from temperament.generate import Message, chat, generate
 from temperament.models import LoadedModel, load_model
 from temperament.personas import Persona, Plan
 from temperament.wear import wear
@@ -17,10 +17,13 @@ from temperament.wear import wear
 class LanguageModel(LoadedModel):
     """A model with ``wear`` and ``chat``; ``model`` and ``tokenizer`` are the plain transformers objects."""
 
-    def wear(self, worn: Persona | Plan | None, strength: float = 1.0) -> AbstractContextManager[LoadedModel]:
+    def wear(
+        self, worn: Persona | Plan | Sequence[Persona | Plan | None] | None, strength: float = 1.0
+    ) -> AbstractContextManager[LoadedModel]:
         """Wear a persona or a plan such as ``0.7 * outgoing`` inside a ``with`` block; afterwards it is off, exactly.
 
-        ``strength`` from 0 (the base) to 1 multiplies every strength of the plan.
+        ``strength`` multiplies every strength of the plan; 0 is the base. A list is one plan (neuron personas, or
+        None) for each row of the batches inside.
         """
         return wear(self, worn, strength)
 
@@ -29,6 +32,12 @@ class LanguageModel(LoadedModel):
     ) -> str:
         """The answer to a question (or dialogue) in whatever is worn: greedy, or sampled if a ``seed`` is given."""
         return chat(self, prompt, max_tokens=max_tokens, seed=seed, **options)
+
+    def generate(
+        self, prompts: Sequence[str], *, max_tokens: int = 128, seed: int | None = None, **options: Any
+    ) -> list[str]:
+        """Answers to several questions in one batch, each in what its row wears."""
+        return generate(self, prompts, max_tokens=max_tokens, seed=seed, **options)
 
 
 def load(

@@ -1,6 +1,18 @@
 """Calibration and test texts: contrasts with two poles, built in or read from published file formats."""
 
 from temperament.calibration.contrast import NEUTRAL_PROMPT, Choice, Contrast, Example, Pole, Split
-from temperament.calibration.resolve import resolve_contrast
+from temperament.calibration.resolve import resolve_contrast, resolve_roleplay
+from temperament.calibration.roleplay import RolePlay, Scene
 
-__all__ = ["NEUTRAL_PROMPT", "Choice", "Contrast", "Example", "Pole", "Split", "resolve_contrast"]
+__all__ = [
+    "NEUTRAL_PROMPT",
+    "Choice",
+    "Contrast",
+    "Example",
+    "Pole",
+    "RolePlay",
+    "Scene",
+    "Split",
+    "resolve_contrast",
+    "resolve_roleplay",
+]

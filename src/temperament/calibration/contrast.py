@@ -84,6 +84,11 @@ class Contrast:
         return self.plus if pole == "plus" else self.minus
 
     @property
+    def items(self) -> dict[str, int]:
+        """Number of texts per pole."""
+        return {"plus": len(self.plus), "minus": len(self.minus)}
+
+    @property
     def hash(self) -> str:
         """SHA-256 over the texts of both poles; the order of items does not matter."""
         lines = sorted(

@@ -59,7 +59,7 @@ class _Collector:
 
 def read_contrast(path: Path) -> Contrast:
     """Read one file that holds both poles; the format is told from its first row."""
-    rows = list(_rows(path))
+    rows = list(read_rows(path))
     if not rows:
         raise TemperamentError(f"{path} holds no data", f"expected {FORMATS}")
     number, first = rows[0]
@@ -90,10 +90,10 @@ def read_pair(plus: Path, minus: Path) -> Contrast:
     sides: tuple[tuple[Pole, Path], ...] = (("plus", plus), ("minus", minus))
     for pole, path in sides:
         if path.suffix.lower() in (".json", ".jsonl"):
-            for number, row in _rows(path):
-                instruction = _text(path, number, row, "instruction")
-                output = _text(path, number, row, "output")
-                extra = _text(path, number, row, "input") if str(row.get("input") or "").strip() else ""
+            for number, row in read_rows(path):
+                instruction = text_field(path, number, row, "instruction")
+                output = text_field(path, number, row, "output")
+                extra = text_field(path, number, row, "input") if str(row.get("input") or "").strip() else ""
                 prompt = f"{instruction}\n{extra}" if extra else instruction
                 collector.add(pole, Example(prompt, output, group=prompt))
         else:
@@ -137,7 +137,8 @@ def _finish(name: str, path: Path, collector: _Collector) -> Contrast:
     return Contrast(name=name, plus=plus, minus=minus, choices=choices, notes=tuple(notes))
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[Row]:
+    """Rows of a csv, JSON or JSON lines file as objects, each with its line number."""
     text = read_text(path)
     if path.suffix.lower() == ".csv":
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
@@ -195,7 +196,8 @@ def _object(path: Path, number: int, row: Any) -> dict[str, Any]:
     return row
 
 
-def _text(path: Path, number: int, row: dict[str, Any], key: str) -> str:
+def text_field(path: Path, number: int, row: dict[str, Any], key: str) -> str:
+    """The text in a field of a row; an error with the line number if there is none."""
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         raise TemperamentError(
@@ -207,7 +209,7 @@ def _text(path: Path, number: int, row: dict[str, Any], key: str) -> str:
 
 
 def _answer(path: Path, number: int, row: dict[str, Any], key: str, allowed: tuple[str, ...]) -> str:
-    value = _text(path, number, row, key)
+    value = text_field(path, number, row, key)
     if value not in allowed:
         raise TemperamentError(f"{path} line {number}: {key!r} is {value!r}", f"expected {' or '.join(allowed)}")
     return value
@@ -215,7 +217,7 @@ def _answer(path: Path, number: int, row: dict[str, Any], key: str, allowed: tup
 
 def _own(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:
     pole: Pole = "plus" if _answer(path, number, row, "pole", ("plus", "minus")) == "plus" else "minus"
-    prompt, response = _text(path, number, row, "prompt"), _text(path, number, row, "response")
+    prompt, response = text_field(path, number, row, "prompt"), text_field(path, number, row, "response")
     split: Split | None = row.get("split")
     if split is not None and split not in SPLITS[:3]:
         raise TemperamentError(
@@ -232,13 +234,13 @@ def _own(path: Path, number: int, row: dict[str, Any], collector: _Collector) ->
 
 
 def _statement(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:
-    statement = _text(path, number, row, "statement")
+    statement = text_field(path, number, row, "statement")
     answer = _answer(path, number, row, "answer_matching_behavior", ("Yes", "No"))
     collector.add("plus" if answer == "Yes" else "minus", Example(NEUTRAL_PROMPT, statement, group=statement))
 
 
 def _lettered(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:
-    question = _text(path, number, row, "question")
+    question = text_field(path, number, row, "question")
     answer = _answer(path, number, row, "answer_matching_behavior", ("(A)", "(B)", "A", "B"))
     found = _LETTERED[0].search(question) or _LETTERED[1].search(question)
     if found is None:
@@ -250,15 +252,15 @@ def _lettered(path: Path, number: int, row: dict[str, Any], collector: _Collecto
 
 
 def _matching_pair(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:
-    question = _text(path, number, row, "question")
+    question = text_field(path, number, row, "question")
     poles: tuple[tuple[Pole, str], ...] = (("plus", "matching"), ("minus", "not_matching"))
     for pole, key in poles:
-        collector.add(pole, Example(question, _text(path, number, row, key), group=question))
+        collector.add(pole, Example(question, text_field(path, number, row, key), group=question))
 
 
 def _two_choice(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:
-    question = _text(path, number, row, "question")
-    options = (_text(path, number, row, "A"), _text(path, number, row, "B"))
+    question = text_field(path, number, row, "question")
+    options = (text_field(path, number, row, "A"), text_field(path, number, row, "B"))
     collector.add_choice(question, options, "AB".index(_answer(path, number, row, "matching", ("A", "B"))))
 
 

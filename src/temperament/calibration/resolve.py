@@ -1,4 +1,4 @@
-"""From what a user writes (built-in name, file, two files, with an optional #split) to a Contrast."""
+"""From what a user writes (built-in name, file, two files, with an optional #part) to a Contrast or a RolePlay."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from temperament.calibration.builtin import CONTRASTS, builtin_contrast, find_trait
+from temperament.calibration.builtin import CONTRASTS, TRAITS, builtin_contrast, builtin_roleplay, find_trait
 from temperament.calibration.contrast import SPLITS, Contrast, Split
+from temperament.calibration.personality_bench import read_descriptions, read_questions
 from temperament.calibration.public import FORMATS, read_contrast, read_pair
+from temperament.calibration.roleplay import RolePlay
 from temperament.errors import TemperamentError
 
 
@@ -55,6 +57,34 @@ def _read(source: str) -> Contrast:
     raise TemperamentError(
         f"there is no built-in contrast and no file {source!r}", f"check the path, or use one of {names}"
     )
+
+
+def resolve_roleplay(spec: str, *, limit: int | None = None, seed: int = 0) -> RolePlay:
+    """Read descriptions and questions to act out.
+
+    ``spec`` is a built-in trait, or ``DESCRIPTIONS,QUESTIONS`` (two files), followed by ``#TRAIT`` where they hold
+    several. ``limit`` takes a seeded sample of that many scenes per pole.
+    """
+    if find_trait(spec):
+        return builtin_roleplay(spec).limit(limit, seed)
+    source, mark, trait = spec.rpartition("#")
+    if not mark:
+        source, trait = spec, ""
+    files = [_path(part.strip()) for part in source.split(",")]
+    if len(files) != 2:
+        raise TemperamentError(
+            f"{spec!r} is not something to act out",
+            f"use one of {', '.join(trait.name for trait in TRAITS)}, or two files DESCRIPTIONS,QUESTIONS[#TRAIT]",
+        )
+    for path in files:
+        if not path.is_file():
+            raise TemperamentError(f"there is no file {str(path)!r}", "check the path")
+    poles = read_descriptions(files[0], trait or None)
+    asked = read_questions(files[1], trait or None)
+    known = find_trait(trait.lower())
+    name = trait.lower() or files[0].stem
+    prompts = known.prompts if known else None
+    return RolePlay(name, poles["plus"], poles["minus"], asked, prompts=prompts).limit(limit, seed)
 
 
 def _path(text: str) -> Path:

@@ -36,7 +36,7 @@ def command(
     from temperament.evaluation import Evaluation, evaluate
     from temperament.evaluation.bootstrap import Measured
     from temperament.language_model import load
-    from temperament.methods import METHODS
+    from temperament.methods import MASK_METHODS
     from temperament.personas import Plan, extract
     from temperament.report.figures import methods_figure
     from temperament.report.tables import comparison_table, evaluation_table
@@ -47,7 +47,7 @@ def command(
         lm = load(model)
     results: dict[str, Evaluation] = {}
     costs: dict[str, Measured] = {}
-    for method in reversed(METHODS):  # contrastive-tilt first: its signatures serve all others
+    for method in reversed(MASK_METHODS):  # contrastive-tilt first: its signatures serve all others
         first = not results
         with progress_bar(f"{method.name}: extract") as bar:
             found = extract(
@@ -88,8 +88,8 @@ def command(
     for label, plan in (("unworn", Plan()), ("plus", Plan.of(plus)), ("minus", Plan.of(minus))):
         with working(f"answering, {label}"), lm.wear(plan):
             answers[label] = lm.chat(QUESTION, max_tokens=60)
-    ordered = {method.name: results[method.name] for method in METHODS}
-    main = results[METHODS[-1].name]
+    ordered = {method.name: results[method.name] for method in MASK_METHODS}
+    main = results[MASK_METHODS[-1].name]
     title = f"{contrast} personas in {model}: separation by method, {100 * float(SPARSITY):g} % pruned"
     figure = methods_figure(ordered, costs, main.controls["prompt"]["separation"], folder / "separation.png", title)
     seconds = time.perf_counter() - begin

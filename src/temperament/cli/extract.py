@@ -40,10 +40,25 @@ def command(
         list[str] | None,
         typer.Option(
             "--set",
-            help="A setting of the method, or sparsity.SELECTOR for some Linears only; repeatable. "
-            "Example: --set t=6 --set sparsity.mlp.layers.0-9=0.1",
+            help="A setting of the method, or sparsity.SELECTOR for some Linears only; repeatable; "
+            "'temperament list methods' names them. Example: --set t=6 --set sparsity.mlp.layers.0-9=0.1",
         ),
     ] = None,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            help="For neurons: texts, or generate (the model acts the poles of --contrast, a built-in trait or "
+            "DESCRIPTIONS,QUESTIONS[#TRAIT]). Example: --source generate",
+        ),
+    ] = "texts",
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", help="For neurons: |δ| above which one is edited. Example: --threshold 0.1"),
+    ] = None,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", help="With --source generate: longest answer. Example: --max-tokens 60")
+    ] = 100,
     tokens: Annotated[
         str, typer.Option("--tokens", help="Count response tokens or all tokens. Example: --tokens all")
     ] = "response",
@@ -60,18 +75,34 @@ def command(
 
     An interrupted run goes on where it stopped when it is started again.
     """
-    from temperament.calibration import resolve_contrast
+    from temperament.calibration import Contrast, RolePlay, resolve_contrast, resolve_roleplay
     from temperament.language_model import load
-    from temperament.methods import SparsityPlan, find_method
+    from temperament.methods import MaskMethod, SparsityPlan, find_method
     from temperament.personas import extract
+    from temperament.signatures import Writing
 
     if tokens not in ("response", "all"):
         raise TemperamentError(f"unknown token rule {tokens!r}", "use --tokens response or --tokens all")
     own, shares = read_settings(settings or [])
     row = find_method(method)
+    if threshold is not None:
+        own["threshold"] = str(threshold)
     row.read(own)
-    plan = SparsityPlan.of({"default": row.sparsity if sparsity is None else sparsity, **shares})
-    data = resolve_contrast(contrast, limit=limit, seed=seed)
+    plan: SparsityPlan | None = None
+    if isinstance(row, MaskMethod):
+        plan = SparsityPlan.of({"default": row.sparsity if sparsity is None else sparsity, **shares})
+    elif sparsity is not None or shares:
+        raise TemperamentError(f"the method {method} has no sparsity", "use --threshold, or --set count=N or share=S")
+    if source not in ("texts", "generate") or (source == "generate" and plan):
+        raise TemperamentError(
+            f"--source {source} with --method {method}", "generate needs --method neurons, else texts"
+        )
+    writing = Writing(max_tokens=max_tokens)
+    data: Contrast | RolePlay
+    if source == "generate":
+        data = resolve_roleplay(contrast, limit=limit, seed=seed)
+    else:
+        data = resolve_contrast(contrast, limit=limit, seed=seed)
     for note in data.notes:
         err.print(f"note: {note}")
     start = time.perf_counter()
@@ -87,6 +118,7 @@ def command(
             sparsity=plan,
             tokens=tokens,  # type: ignore[arg-type]
             seed=seed,
+            writing=writing,
             folder=folder / "signatures",
             progress=progress,
             settings=own,
@@ -99,11 +131,16 @@ def command(
         "model": origin["model"],
         "contrast": {key: origin["data"][key] for key in ("name", "split", "hash", "licence")},
         "method": method,
-        "parameters": {**origin["method"]["parameters"], "sparsity": plan.as_json(), "tokens": tokens, "seed": seed},
+        "parameters": {
+            **origin["method"]["parameters"],
+            **({"sparsity": plan.as_json()} if plan else {"source": source}),
+            "tokens": origin["data"]["counted"],
+            "seed": seed,
+        },
         "items": origin["data"]["items"],
         "tokens": origin["data"]["tokens"],
         "seconds": seconds,
-        "masks": found.masks,
+        **found.details,
         "bytes": {pole: path.stat().st_size for pole, path in paths.items()},
     }
     if json_output:

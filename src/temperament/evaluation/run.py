@@ -19,9 +19,8 @@ from temperament.evaluation.separation import separation
 from temperament.evaluation.testset import SideScores, TestSet, load_records, save_records, score_side
 from temperament.evaluation.two_choice import two_choice
 from temperament.models import LoadedModel
-from temperament.personas import MaskEdit, Persona, Plan
-from temperament.personas.extract import package_versions
-from temperament.signatures import SignaturePair
+from temperament.personas import MaskEdit, Persona, Plan, package_versions
+from temperament.personas.extract import Pair
 from temperament.wear import wear
 
 Progress = Callable[[str, int, int], None]
@@ -123,7 +122,7 @@ def evaluate(
     *,
     measures: tuple[str, ...] = ("separation", "auc", "two_choice", "perplexity"),
     controls: tuple[str, ...] = CONTROLS,
-    signatures: SignaturePair | None = None,
+    signatures: Pair | None = None,
     strength: float = 1.0,
     neutral: Path | None = None,
     seed: int = 0,
@@ -219,11 +218,7 @@ class _Scorer:
 
     def _key(self, plan: Plan) -> str:
         """Identity of the numbers: model, dtype, test items, and everything that is worn."""
-        edits = [
-            [persona.edit.checksum if isinstance(persona.edit, MaskEdit) else persona.edit.text, strength]
-            for persona, strength in plan.items
-            if strength > 0
-        ]
+        edits = [[persona.edit.identity, persona.pole, strength] for persona, strength in plan.active]
         lm = self._lm
         parts = [
             lm.fingerprint,
@@ -239,10 +234,15 @@ class _Scorer:
 
 
 def _describe(persona: Persona) -> dict[str, Any]:
-    checksum = persona.edit.checksum if isinstance(persona.edit, MaskEdit) else None
     sparsity = persona.edit.sparsity.as_json() if isinstance(persona.edit, MaskEdit) else None
     origin = {key: persona.provenance.get(key) for key in ("method", "data", "signatures")}
-    return {"name": persona.name, "kind": persona.kind, "checksum": checksum, "sparsity": sparsity, **origin}
+    return {
+        "name": persona.name,
+        "kind": persona.kind,
+        "checksum": persona.edit.identity,
+        "sparsity": sparsity,
+        **origin,
+    }
 
 
 def check_controls(controls: tuple[str, ...]) -> None:
@@ -281,7 +281,7 @@ def _check_leak(contrast: Contrast, plus: Persona, minus: Persona) -> None:
         )
 
 
-def _check_signatures(plus: Persona, minus: Persona, signatures: SignaturePair | None) -> None:
+def _check_signatures(plus: Persona, minus: Persona, signatures: Pair | None) -> None:
     if signatures is None:
         return
     for persona in (plus, minus):

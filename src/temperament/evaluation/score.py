@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
 from temperament.models.dialogue import Encoded
 from temperament.signatures.batches import length_buckets
@@ -38,18 +39,21 @@ def score_responses(
     Padding stands on the right and attention is causal, so batch neighbours have no influence. Items that
     differ in their last token only (Yes and No behind one question) share one row: that token is never read.
     """
-    sharing: dict[tuple[int, ...], list[int]] = {}
+    if lm.rows_worn:
+        raise TemperamentError("responses are scored under one plan, but one per row is worn", "wear one plan")
+    sharing: dict[Encoded, list[int]] = {}
     for index, item in enumerate(items):
-        sharing.setdefault(item.ids[:-1], []).append(index)
-    owners = list(sharing.values())
-    inputs = [Encoded(ids, min(items[index].start for index in owners[row])) for row, ids in enumerate(sharing)]
+        sharing.setdefault(Encoded(item.ids[:-1], item.start), []).append(index)
+    owners, inputs = list(sharing.values()), list(sharing)
     scores: dict[int, Score] = {}
     vocabulary = int(lm.model.config.get_text_config().vocab_size)
     positions = max(1, _LOGITS // vocabulary)
     for batch in length_buckets(inputs, padding=padding_id(lm), tokens=2048, rows=64, positions=positions):
         first = min(item.start for item in batch.items) - 1
         keep = torch.arange(first, batch.ids.shape[1], device=lm.device)
-        logits = lm.model(input_ids=batch.ids.to(lm.device), use_cache=False, logits_to_keep=keep).logits.float()
+        starts = torch.tensor([item.start - 1 for item in batch.items], device=lm.device)
+        with lm.responding(starts):
+            logits = lm.model(input_ids=batch.ids.to(lm.device), use_cache=False, logits_to_keep=keep).logits.float()
         held = [(row, index) for row, owner in enumerate(batch.rows) for index in owners[owner]]
         picks = [
             (row, items[index].start - 1 - first + offset, token)

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
-from temperament.models.dialogue import dialogue_ids
+from temperament.models.dialogue import Turns, dialogue_ids
+from temperament.models.generation import generate_ids
 
 
 @dataclass(frozen=True)
@@ -37,36 +36,38 @@ def chat(
     transformers streamer that receives tokens as they come.
     """
     messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
-    if not messages or not messages[-1].content.strip():
+    ids = check_dialogue(lm, tuple((message.role, message.content) for message in messages), max_tokens)
+    answer = generate_ids(
+        lm,
+        [ids],
+        max_tokens=min(max_tokens, lm.max_tokens - len(ids)),
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        temperature=temperature,
+        streamer=streamer,
+    )
+    return decode(lm, answer[0])
+
+
+def decode(lm: LoadedModel, answer: Sequence[int]) -> str:
+    """Tokens of an answer as text."""
+    return str(lm.tokenizer.decode(list(answer), skip_special_tokens=True)).strip()
+
+
+def check_dialogue(lm: LoadedModel, turns: Turns, max_tokens: int) -> tuple[int, ...]:
+    """Tokens of a dialogue; an error unless it ends with a question and leaves room for an answer."""
+    if not turns or not turns[-1][1].strip():
         raise TemperamentError("the question is empty", "give some text to answer")
     try:
-        "".join(message.content for message in messages).encode()
+        "".join(text for _, text in turns).encode()
     except UnicodeEncodeError:
         raise TemperamentError("the question is not valid text", "write it in UTF-8") from None
     if max_tokens < 1:
         raise TemperamentError(f"{max_tokens} new tokens were asked for", "give 1 or more")
-    turns = tuple((message.role, message.content) for message in messages)
     ids = dialogue_ids(lm.tokenizer, turns, lm.system_prompt)
-    room = lm.max_tokens - len(ids)
-    if room < 1:
+    if len(ids) >= lm.max_tokens:
         raise TemperamentError(
             f"the dialogue has {len(ids)} tokens, the model takes {lm.max_tokens}",
             "start a new one or shorten the question",
         )
-    tokens = torch.tensor([ids], device=lm.device)
-    sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if seed is not None:
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": 0.95}
-    with torch.random.fork_rng(devices=[lm.device] if lm.device.type == "cuda" else []):
-        if seed is not None:
-            torch.manual_seed(seed)
-        output = lm.model.generate(  # type: ignore[operator]
-            tokens,
-            attention_mask=torch.ones_like(tokens),
-            max_new_tokens=min(max_tokens, room),
-            repetition_penalty=repetition_penalty,
-            pad_token_id=lm.tokenizer.pad_token_id or lm.tokenizer.eos_token_id,
-            streamer=streamer,
-            **sampling,
-        )
-    return str(lm.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True)).strip()
+    return ids

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from temperament.methods.recipe import Recipe
-from temperament.models import InputSite
+from temperament.models import InputSite, NeuronSite
 
 
-def input_permutation(inputs: Sequence[InputSite], seed: int) -> Tensor:
-    """A model-long index that permutes inputs within each site, (inputs,) int64; depends on seed and site name only."""
+def permutation(sites: Sequence[InputSite] | Sequence[NeuronSite], seed: int) -> Tensor:
+    """A model-long index that permutes within each site, (total width,) int64; depends on seed and site name only."""
     parts = []
-    for site in inputs:
+    for site in sites:
         digest = hashlib.sha256(f"{seed} {site.name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         parts.append(site.offset + torch.randperm(site.width, generator=generator))

@@ -1,4 +1,4 @@
-"""The table of mask methods: name, equation, parameters, and the way from a signature pair to a recipe per pole."""
+"""The table of methods: name, equation, parameters, and for masks the way from signatures to a recipe per pole."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from temperament.calibration import Pole
 from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.methods.contrastive import Link, linked, standardised_difference, tiers, tilted
+from temperament.methods.method import Method, Parameters
+from temperament.methods.neurons import RELEASED_LEAST, Variant, choose
 from temperament.methods.randomise import permute_difference, permute_ratio, permute_shared_ratio, permute_whole
 from temperament.methods.recipe import Recipe
 from temperament.methods.sparse import damped_diagonal, sparse_importance
@@ -23,12 +25,6 @@ from temperament.signatures import Moments, SignaturePair
 
 #: Smallest importance relative to the largest of a Linear; keeps products clear of the subnormal range.
 _LEAST = 2.0**-90
-
-
-class Parameters(BaseModel):
-    """Parameters of a method; an unknown name or a value out of range is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class WandaParameters(Parameters):
@@ -61,30 +57,45 @@ class TiltParameters(Parameters):
     floor: float = Field(1e-4, gt=0, lt=1, description="smallest rms, as a share of the Linear's rms")
 
 
-@dataclass(frozen=True)
-class Method:
-    """One row: how a method is named, explained, parametrised, computed and given a random control."""
+class NeuronParameters(Parameters):
+    variant: Variant = "published"
+    threshold: float | None = Field(None, ge=0, lt=1, description="|δ| above which a neuron is edited; default .1")
+    count: int | None = Field(None, ge=1, le=2**31 - 1, description="take that many per pole instead")
+    share: float | None = Field(None, gt=0, le=0.5, description="take that share of all neurons per pole instead")
+    gamma: float = Field(0.7, ge=0, le=100, description="γ, how far positive neurons are raised")
+    weighted: bool = Field(True, description="whether f(δ) scales the raise")
 
-    name: str
-    equation: str
-    summary: str
-    parameters: type[Parameters]
+    @model_validator(mode="before")
+    @classmethod
+    def _one_rule(cls, values: Any) -> Any:
+        given = [name for name in ("threshold", "count", "share") if values.get(name) is not None]
+        if len(given) > 1:
+            raise ValueError("give one of threshold, count and share")
+        return values if given else {**values, "threshold": 0.1}
+
+    def choose(self, delta: Tensor) -> Tensor:
+        """Positions of the neurons to edit."""
+        return choose(
+            delta,
+            threshold=self.threshold,
+            count=self.count,
+            share=self.share,
+            least=RELEASED_LEAST if self.variant == "released" else 0,
+        )
+
+
+@dataclass(frozen=True)
+class MaskMethod(Method):
+    """A method whose personas are masks: its recipe per pole, its random control, its default sparsity."""
+
     recipe: Callable[[SignaturePair, Sequence[InputSite], Pole, Any], Recipe]
     randomise: Callable[[Recipe, Recipe, Tensor], tuple[Recipe, Recipe]]
     sparsity: str = "0.5"
 
-    def read(self, settings: dict[str, Any]) -> Parameters:
-        """Validate settings; the error names the first wrong one and what was expected."""
-        try:
-            return self.parameters(**settings)
-        except ValidationError as error:
-            fault = error.errors()[0]
-            name = ".".join(map(str, fault["loc"]))
-            known = ", ".join(f"{key}={field.default}" for key, field in self.parameters.model_fields.items())
-            message = "no such setting" if fault["type"] == "extra_forbidden" else fault["msg"]
-            raise TemperamentError(
-                f"{self.name}: setting {name!r}: {message}", f"settings and defaults: {known or 'none'}"
-            ) from None
+
+@dataclass(frozen=True)
+class NeuronMethod(Method):
+    """The method whose personas are neuron edits."""
 
 
 def _scaled(vector: Tensor, inputs: Sequence[InputSite]) -> Tensor:
@@ -154,8 +165,8 @@ def _randomise_sparse(plus: Recipe, minus: Recipe, order: Tensor) -> tuple[Recip
     return permute(plus, minus, order)
 
 
-METHODS: tuple[Method, ...] = (
-    Method(
+MASK_METHODS: tuple[MaskMethod, ...] = (
+    MaskMethod(
         "wanda",
         "|w_ij| · A_j (PS Eq. 3)",
         "activation-weighted magnitude of one pole",
@@ -163,7 +174,7 @@ METHODS: tuple[Method, ...] = (
         _wanda,
         permute_ratio,
     ),
-    Method(
+    MaskMethod(
         "sparse",
         "w_ij² · (E[x_j²] + λ) (PS Eq. 5)",
         "diagonal second-order saliency of one pole",
@@ -171,7 +182,7 @@ METHODS: tuple[Method, ...] = (
         _sparse,
         permute_ratio,
     ),
-    Method(
+    MaskMethod(
         "contrastive-wanda",
         "|w_ij| · φ(z_j), z_j = (μ_j − μ'_j) / (√(σ²_j + σ'²_j) + ε) (PS Eq. 8)",
         "magnitude weighted by how much more active an input is than on the other pole",
@@ -179,7 +190,7 @@ METHODS: tuple[Method, ...] = (
         _contrastive_wanda,
         permute_difference,
     ),
-    Method(
+    MaskMethod(
         "contrastive-sparse",
         "S̃⁺_ij − S̃⁻_ij, S̃ = w²H / row sum (PS Eq. 9)",
         "each contested weight goes to the pole where its share of the row's saliency is larger",
@@ -187,7 +198,7 @@ METHODS: tuple[Method, ...] = (
         _contrastive_sparse,
         _randomise_sparse,
     ),
-    Method(
+    MaskMethod(
         "contrastive-tilt",
         "|w_ij| · A_j · (A_j / A'_j)^t (ours)",
         "activation-weighted magnitude, tilted by the ratio to the other pole",
@@ -197,6 +208,15 @@ METHODS: tuple[Method, ...] = (
         sparsity="0.2",
     ),
 )
+
+NEURONS = NeuronMethod(
+    "neurons",
+    "a ← min(0, a) on neurons of the other pole, a ← a + γ · a95 · f(δ) on its own (NPTI Eq. 4)",
+    "MLP neurons that are active more often under one pole than under the other",
+    NeuronParameters,
+)
+
+METHODS: tuple[Method, ...] = (*MASK_METHODS, NEURONS)
 
 
 def find_method(name: str) -> Method:

@@ -86,6 +86,20 @@ class LinearSite:
     input: InputSite
 
 
+@dataclass(frozen=True)
+class NeuronSite:
+    """The MLP activation of one block: ``width`` neurons at ``offset`` of a model-long vector (NPTI Eq. 1)."""
+
+    name: str
+    layer: int
+    width: int
+    offset: int
+
+    @property
+    def slice(self) -> slice:
+        return slice(self.offset, self.offset + self.width)
+
+
 def find_family(model_type: str) -> Family:
     """The table row for a transformers ``model_type``, or an error that lists the supported ones."""
     for family in FAMILIES:
@@ -121,8 +135,8 @@ def linear_shape(module: nn.Module) -> tuple[int, int]:
 
 def find_sites(
     model: nn.Module, family: Family
-) -> tuple[tuple[InputSite, ...], tuple[LinearSite, ...], tuple[str, ...]]:
-    """Resolve a table row against a model: its inputs, Linears and activation modules, in block order."""
+) -> tuple[tuple[InputSite, ...], tuple[LinearSite, ...], tuple[NeuronSite, ...]]:
+    """Resolve a table row against a model: its inputs, Linears and neurons, in block order."""
     blocks = submodule(model, family.blocks)
     if not isinstance(blocks, nn.ModuleList) or len(blocks) == 0:
         raise TemperamentError(
@@ -131,7 +145,7 @@ def find_sites(
         )
     inputs: list[InputSite] = []
     linears: list[LinearSite] = []
-    activations: list[str] = []
+    neurons: list[NeuronSite] = []
     missing: list[str] = []
     offset = 0
     for layer in range(len(blocks)):
@@ -152,7 +166,9 @@ def find_sites(
                 for name, path, shape in zip(names, group, shapes, strict=True)
             ]
         activation = f"{prefix}.{family.activation}"
-        activations.append(activation)
+        # the last Linear of the MLP reads one value per neuron
+        width, before = inputs[-1].width if inputs else 0, sum(site.width for site in neurons)
+        neurons.append(NeuronSite(activation, layer, width, before))
         if submodule(model, activation) is None:
             missing.append(activation)
     if missing:
@@ -161,7 +177,7 @@ def find_sites(
             f"this {family.name} model has no floating-point Linear or activation at {shown}",
             "its layout differs from the family's or it is quantised; use an unquantised checkpoint of the family",
         )
-    return tuple(inputs), tuple(linears), tuple(activations)
+    return tuple(inputs), tuple(linears), tuple(neurons)
 
 
 def _is_linear(module: nn.Module | None) -> bool:

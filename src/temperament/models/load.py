@@ -19,7 +19,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufCo
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from temperament.errors import TemperamentError
-from temperament.models.architecture import Family, InputSite, LinearSite, find_family, find_sites, is_transposed
+from temperament.models.architecture import (
+    Family,
+    InputSite,
+    LinearSite,
+    NeuronSite,
+    find_family,
+    find_sites,
+    is_transposed,
+)
 from temperament.models.bundled import bundled_file, converted_folder, keep_converted
 from temperament.models.dialogue import Encoded, encode, prompt_ids
 from temperament.models.fingerprint import fingerprint, text_hash
@@ -34,6 +42,8 @@ class WearSession:
 
     stack: ExitStack = field(default_factory=ExitStack)
     ended: bool = False
+    #: What it wears on neurons: one entry for all rows of a batch, or one per row (see ``wear.neurons``).
+    neurons: tuple[Any, ...] = ()
 
 
 class LoadedModel:
@@ -57,18 +67,22 @@ class LoadedModel:
         self.name = name
         self.revision = revision
         self.family: Family = find_family(model.config.model_type)
-        inputs, linears, activations = find_sites(model, self.family)
+        inputs, linears, neurons = find_sites(model, self.family)
         self.inputs: tuple[InputSite, ...] = inputs
         self.linears: tuple[LinearSite, ...] = linears
-        self.activations: tuple[str, ...] = activations
+        self.neurons: tuple[NeuronSite, ...] = neurons
         self.system_prompt: str | None = None
         self.worn: tuple[str, ...] = ()
         #: Blocks that wear something, outermost first.
         self.sessions: list[WearSession] = []
+        #: Attached hooks of the neuron edits that all sessions together ask for.
+        self.neuron_hooks: ExitStack = ExitStack()
+        #: Column of the last prompt token, one for all rows or (rows,); None: every position is part of a response.
+        self.response_start: int | Tensor | None = None
         #: One per worn mask, outermost first: puts the original values back into a copy of a weight.
         self.restorers: list[Callable[[LinearSite, Tensor], None]] = []
         if check:
-            probe(self.model, self.family, self.inputs, self.linears, self.activations)
+            probe(self.model, self.family, self.inputs, self.linears, self.neurons)
 
     @property
     def device(self) -> torch.device:
@@ -82,6 +96,11 @@ class LoadedModel:
     def width(self) -> int:
         """Number of Linear inputs of the whole model: the length of a model-long importance vector."""
         return sum(site.width for site in self.inputs)
+
+    @property
+    def rows_worn(self) -> int:
+        """How many rows of a batch wear plans of their own; 0 where all rows wear the same."""
+        return max((len(session.neurons) for session in self.sessions if len(session.neurons) > 1), default=0)
 
     @property
     def max_tokens(self) -> int:
@@ -123,6 +142,20 @@ class LoadedModel:
     def template_hash(self) -> str:
         """SHA-256 of the chat template ('' when there is none)."""
         return text_hash(str(self.tokenizer.chat_template or ""))
+
+    @contextmanager
+    def responding(self, start: int | Tensor) -> Iterator[None]:
+        """Declare where the responses of the batch at hand begin; neuron edits act from there on.
+
+        ``start`` is the column of the last prompt token, which predicts the first response token: one for all rows
+        (left padding), or (rows,) int64. Columns count from the beginning of the sequence, cached or not, padding
+        included. Without a declaration every position counts as response.
+        """
+        before, self.response_start = self.response_start, start
+        try:
+            yield
+        finally:
+            self.response_start = before
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Tokens up to the assistant's answer, with the worn system prompt if there is one."""
@@ -166,24 +199,25 @@ def load_model(
     """
     target = _device(device)
     kind = default_dtype(target) if dtype is None else _dtype(dtype)
-    source, arguments = _source(name, kind, revision)
-    arguments["trust_remote_code"] = False  # left out, transformers asks at the terminal
-    with _quiet():
-        try:
-            find_family(AutoConfig.from_pretrained(source, **arguments).model_type)
-            tokenizer = AutoTokenizer.from_pretrained(source, **arguments)
-            if "gguf_file" in arguments:
-                arguments = {**arguments, "quantization_config": GgufConfig(dequantize=True)}
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                source, dtype=kind, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
-            )
-        except (TemperamentError, KeyboardInterrupt, MemoryError):
-            raise
-        except Exception as error:  # the loaders raise every kind there is; the user needs the reason, not the trace
-            raise TemperamentError(
-                f"model {name!r} cannot be loaded: {_reason(error)}",
-                "give a hub id, a folder with config and weights, a .gguf file or a bundled name",
-            ) from error
+    with ExitStack() as files:
+        source, arguments = _source(name, kind, revision, files)
+        arguments["trust_remote_code"] = False  # left out, transformers asks at the terminal
+        with _quiet():
+            try:
+                find_family(AutoConfig.from_pretrained(source, **arguments).model_type)
+                tokenizer = AutoTokenizer.from_pretrained(source, **arguments)
+                if "gguf_file" in arguments:
+                    arguments = {**arguments, "quantization_config": GgufConfig(dequantize=True)}
+                loaded: Any = AutoModelForCausalLM.from_pretrained(
+                    source, dtype=kind, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+                )
+            except (TemperamentError, KeyboardInterrupt, MemoryError):
+                raise
+            except Exception as error:  # the loaders raise every kind; the user needs the reason, not the trace
+                raise TemperamentError(
+                    f"model {name!r} cannot be loaded: {_reason(error)}",
+                    "give a hub id, a folder with config and weights, a .gguf file or a bundled name",
+                ) from error
     model, report = loaded
     wrong = (f"{key} ({tuple(found)} instead of {tuple(wanted)})" for key, found, wanted in report["mismatched_keys"])
     faults = [*report["missing_keys"], *wrong]
@@ -199,10 +233,11 @@ def load_model(
     return factory(model.to(target), tokenizer, name=str(name), revision=revision, check=check)
 
 
-def _source(name: str, dtype: torch.dtype, revision: str | None) -> tuple[str, dict[str, Any]]:
+def _source(name: str, dtype: torch.dtype, revision: str | None, files: ExitStack) -> tuple[str, dict[str, Any]]:
     path = converted_folder(name, dtype)
     if path is None or not path.is_dir():
-        path = bundled_file(name) or Path(os.path.expanduser(name))  # Path.expanduser raises on an unknown ~user
+        # not Path.expanduser, which raises on an unknown ~user
+        path = files.enter_context(bundled_file(name)) or Path(os.path.expanduser(name))
     if revision and path.exists():
         raise TemperamentError(f"revision {revision!r} was given, but {name!r} is a local model", "leave it out")
     if path.suffix == ".gguf":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from temperament.errors import TemperamentError
-from temperament.models.architecture import Family, InputSite, LinearSite
+from temperament.models.architecture import Family, InputSite, LinearSite, NeuronSite
 
 
 @torch.no_grad()
@@ -19,7 +19,7 @@ def probe(
     family: Family,
     inputs: Sequence[InputSite],
     linears: Sequence[LinearSite],
-    activations: Sequence[str],
+    neurons: Sequence[NeuronSite],
 ) -> None:
     """Raise ``TemperamentError`` unless all sites of the model behave as its table row says.
 
@@ -34,7 +34,7 @@ def probe(
     def logits() -> Tensor:
         return model(input_ids=tokens, use_cache=False).logits  # type: ignore[no-any-return]
 
-    with _watch(model, inputs, activations) as calls:
+    with _watch(model, inputs, neurons) as calls:
         base = logits()
     _check_calls(family, inputs, calls)
     if not torch.isfinite(base).all():
@@ -46,9 +46,9 @@ def probe(
             with _zeroed(model.get_submodule(linear.name)):
                 edited = logits()
             _check_edit(family, linear.name, base, edited, logits())
-    with _silenced(model.get_submodule(activations[0])):
+    with _silenced(model.get_submodule(neurons[0].name)):
         edited = logits()
-    _check_edit(family, activations[0], base, edited, logits())
+    _check_edit(family, neurons[0].name, base, edited, logits())
 
 
 def _check_edit(family: Family, site: str, base: Tensor, edited: Tensor, restored: Tensor) -> None:
@@ -81,12 +81,12 @@ def _check_calls(family: Family, inputs: Sequence[InputSite], calls: dict[str, l
 
 @contextmanager
 def _watch(
-    model: nn.Module, inputs: Sequence[InputSite], activations: Sequence[str]
+    model: nn.Module, inputs: Sequence[InputSite], neurons: Sequence[NeuronSite]
 ) -> Iterator[dict[str, list[Tensor]]]:
     """Record what every site reads; the tensors are held, so that no two of them can share an address by reuse."""
     calls: dict[str, list[Tensor]] = {}
     with ExitStack() as stack:
-        for name in [*(name for site in inputs for name in site.linears), *activations]:
+        for name in [*(name for site in inputs for name in site.linears), *(site.name for site in neurons)]:
             calls[name] = []
 
             def record(_: nn.Module, args: tuple[Any, ...], name: str = name) -> None:

@@ -1,14 +1,18 @@
 """Personas: what a method found, as small frozen objects, their files, and the plans they are worn in."""
 
+from temperament.personas.edits import Edit, MaskEdit, NeuronEdit, PromptEdit
 from temperament.personas.extract import Extraction, extract
 from temperament.personas.file import open_persona, save_persona
 from temperament.personas.masks import PackedMasks, mask_statistics
-from temperament.personas.persona import MaskEdit, Persona, PromptEdit
+from temperament.personas.persona import Persona
 from temperament.personas.plan import Plan
+from temperament.personas.provenance import package_versions
 
 __all__ = [
+    "Edit",
     "Extraction",
     "MaskEdit",
+    "NeuronEdit",
     "PackedMasks",
     "Persona",
     "Plan",
@@ -16,5 +20,6 @@ __all__ = [
     "extract",
     "mask_statistics",
     "open_persona",
+    "package_versions",
     "save_persona",
 ]

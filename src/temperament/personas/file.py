@@ -15,10 +15,12 @@ from torch import Tensor
 from temperament.calibration import Pole
 from temperament.container import checked_tensor, read_container, write_container
 from temperament.errors import TemperamentError
-from temperament.methods import Recipe, SparsityPlan
+from temperament.methods import Neurons, Recipe, SparsityPlan
 from temperament.methods.recipe import RULES, Rule
+from temperament.personas.edits import Edit, MaskEdit, NeuronEdit, PromptEdit
 from temperament.personas.masks import PackedMasks
-from temperament.personas.persona import MaskEdit, Persona, PromptEdit
+from temperament.personas.persona import Persona
+from temperament.signatures.neurons import TOP
 
 FORMAT_VERSION = 1
 _REMEDY = "copy it again from its source, or extract it again"
@@ -35,16 +37,28 @@ class MaskHeader(BaseModel):
     linears: list[tuple[str, int, int]] | None = None
 
 
+class NeuronHeader(BaseModel):
+    """How neurons are edited: ``widths`` are the neurons per layer, the rest as in ``NeuronEdit``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    widths: list[int] = Field(min_length=1)
+    gamma: float = Field(ge=0)
+    weighted: bool
+    variant: Literal["published", "released"]
+    seed: int
+
+
 class Header(BaseModel):
     """The JSON header of a persona file, version 1."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     format_version: int
-    kind: Literal["mask", "prompt"]
+    kind: Literal["mask", "neurons", "prompt"]
     name: str
     pole: Pole
     provenance: dict[str, Any]
     mask: MaskHeader | None = None
+    neurons: NeuronHeader | None = None
     prompt: str | None = None
     sha256: str = ""
 
@@ -52,20 +66,22 @@ class Header(BaseModel):
 @dataclass(frozen=True)
 class _Content:
     tensors: dict[str, Tensor]
-    mask: MaskHeader | None
-    prompt: str | None
+    mask: MaskHeader | None = None
+    neurons: NeuronHeader | None = None
+    prompt: str | None = None
 
 
 def save_persona(persona: Persona, path: Path) -> Path:
     """Write a persona; the file is complete or not there at all. Returns the path."""
-    content = _mask_content(persona.edit) if isinstance(persona.edit, MaskEdit) else _prompt_content(persona.edit)
+    content = _content(persona.edit)
     header = Header(
         format_version=FORMAT_VERSION,
-        kind="mask" if isinstance(persona.edit, MaskEdit) else "prompt",
+        kind=persona.kind,  # type: ignore[arg-type]
         name=persona.name,
         pole=persona.pole,
         provenance=dict(persona.provenance),
         mask=content.mask,
+        neurons=content.neurons,
         prompt=content.prompt,
     )
     groups = [int.from_bytes(bytes.fromhex(key), "big", signed=True) for key in sorted(persona.groups)]
@@ -74,21 +90,31 @@ def save_persona(persona: Persona, path: Path) -> Path:
     return path
 
 
-def _prompt_content(edit: PromptEdit) -> _Content:
-    return _Content({}, None, edit.text)
+def _content(edit: Edit) -> _Content:
+    if isinstance(edit, MaskEdit):
+        return _mask_content(edit)
+    return _neuron_content(edit) if isinstance(edit, NeuronEdit) else _Content({}, prompt=edit.text)
+
+
+def _neuron_content(edit: NeuronEdit) -> _Content:
+    header = NeuronHeader(
+        widths=list(edit.widths), gamma=edit.gamma, weighted=edit.weighted, variant=edit.variant, seed=edit.seed
+    )
+    found = edit.neurons
+    return _Content({"index": found.index.int(), "delta": found.delta, "a95": found.a95}, neurons=header)
 
 
 def _mask_content(edit: MaskEdit) -> _Content:
     sparsity = edit.sparsity.as_json()
     if edit.recipe is not None:
         header = MaskHeader(sparsity=sparsity, checksum=edit.checksum, rule=edit.recipe.rule, block=edit.recipe.block)
-        return _Content({"importance": edit.recipe.vectors}, header, None)
+        return _Content({"importance": edit.recipe.vectors}, header)
     if edit.packed is None:
         raise ValueError("a mask edit needs a recipe or packed bits")
     shapes = [(name, *bits.shape) for name, bits in edit.packed.bits.items()]
     flat = [bits.flatten() for bits in edit.packed.bits.values()]
     bits = torch.cat(flat) if flat else torch.empty(0, dtype=torch.uint8)
-    return _Content({"bits": bits}, MaskHeader(sparsity=sparsity, checksum=edit.checksum, linears=shapes), None)
+    return _Content({"bits": bits}, MaskHeader(sparsity=sparsity, checksum=edit.checksum, linears=shapes))
 
 
 def open_persona(path: str | Path) -> Persona:
@@ -119,26 +145,24 @@ def open_persona(path: str | Path) -> Persona:
 
 def describe_persona(persona: Persona, path: Path) -> dict[str, Any]:
     """What a persona file holds, as plain JSON values."""
-    edit = persona.edit
     description: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "format_version": FORMAT_VERSION}
     description |= {"name": persona.name, "kind": persona.kind, "pole": persona.pole}
-    if isinstance(edit, PromptEdit):
-        description["text"] = edit.text
-    else:
-        form = f"recipe ({edit.recipe.rule})" if edit.recipe else "packed bits"
-        description["mask"] = {"form": form, "sparsity": edit.sparsity.as_json(), "checksum": edit.checksum}
-        if edit.recipe:
-            description["mask"] |= {"vectors": len(edit.recipe.vectors), "inputs": edit.recipe.vectors.shape[1]}
-    return {**description, "calibration_texts": len(persona.groups), **persona.provenance}
+    return {**description, **persona.edit.describe(), "calibration_texts": len(persona.groups), **persona.provenance}
 
 
-def _edit(header: Header, tensors: dict[str, Tensor]) -> MaskEdit | PromptEdit:
-    mask = header.mask
-    if (header.kind == "prompt") != (header.prompt is not None) or (header.kind == "mask") != (mask is not None):
+def _edit(header: Header, tensors: dict[str, Tensor]) -> Edit:
+    mask, parts = header.mask, {"mask": header.mask, "neurons": header.neurons, "prompt": header.prompt}
+    if [kind for kind, part in parts.items() if part is not None] != [header.kind]:
         raise ValueError(f"a {header.kind} persona holds a {header.kind} and nothing else")
-    expected = {"groups"} if mask is None else {"groups", "bits" if mask.rule is None else "importance"}
+    expected = {"groups"}
+    if mask is not None:
+        expected |= {"bits" if mask.rule is None else "importance"}
+    elif header.neurons is not None:
+        expected |= {"index", "delta", "a95"}
     if set(tensors) != expected:
         raise ValueError(f"tensors {', '.join(sorted(tensors))} found, {', '.join(sorted(expected))} expected")
+    if header.neurons is not None:
+        return _neuron_edit(header.neurons, tensors)
     if mask is None:
         return PromptEdit(header.prompt or "")
     sparsity = SparsityPlan.of(mask.sparsity)
@@ -151,6 +175,21 @@ def _edit(header: Header, tensors: dict[str, Tensor]) -> MaskEdit | PromptEdit:
         vectors = checked_tensor(tensors, "importance", torch.float32, 2)
         return MaskEdit(sparsity, mask.checksum, recipe=Recipe(rule, header.pole, vectors, mask.block))
     return MaskEdit(sparsity, mask.checksum, packed=_unpacked(mask, checked_tensor(tensors, "bits", torch.uint8, 1)))
+
+
+def _neuron_edit(header: NeuronHeader, tensors: dict[str, Tensor]) -> NeuronEdit:
+    index = checked_tensor(tensors, "index", torch.int32, 1).long()
+    delta, a95 = (checked_tensor(tensors, name, torch.float32, 1) for name in ("delta", "a95"))
+    if not 0 < len(index) == len(delta) == len(a95):
+        raise ValueError(f"{len(index)} neurons with {len(delta)} differences and {len(a95)} values")
+    if min(header.widths) < 1 or int(index.min()) < 0 or int(index.max()) >= sum(header.widths):
+        raise ValueError(f"a neuron lies outside the {sum(header.widths)} of the model")
+    if bool((index.diff() <= 0).any()):
+        raise ValueError("the neurons are not in ascending order")
+    if bool((delta == 0).any()) or bool((delta.abs() > 1).any()) or bool((a95 < 0).any()) or bool((a95 > TOP).any()):
+        raise ValueError("a difference lies outside −1 to 1 or a value outside the histogram")
+    neurons = Neurons(index, delta, a95)
+    return NeuronEdit(tuple(header.widths), neurons, header.gamma, header.weighted, header.variant, header.seed)
 
 
 def _unpacked(mask: MaskHeader, bits: Tensor) -> PackedMasks:

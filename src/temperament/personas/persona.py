@@ -6,68 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from temperament.calibration import Pole
 from temperament.errors import TemperamentError
-from temperament.methods import Recipe, SparsityPlan
 from temperament.models import LoadedModel
-from temperament.personas.masks import PackedMasks, build_masks
-from temperament.signatures import SignaturePair
+from temperament.personas.edits import Edit, MaskEdit, PromptEdit, check_origin
+from temperament.signatures import NeuronSignaturePair, SignaturePair
 
 if TYPE_CHECKING:
     from temperament.personas.plan import Plan
 
 
 @dataclass(frozen=True)
-class MaskEdit:
-    """A mask over the Linears of one model: a recipe from which it is rebuilt, or packed bits.
-
-    ``checksum`` is the SHA-256 of the packed masks; rebuilding checks it.
-    """
-
-    sparsity: SparsityPlan
-    checksum: str
-    recipe: Recipe | None = None
-    packed: PackedMasks | None = None
-    _built: WeakKeyDictionary[LoadedModel, PackedMasks] = field(
-        default_factory=WeakKeyDictionary, compare=False, repr=False
-    )
-
-    def masks(self, lm: LoadedModel) -> PackedMasks:
-        """The masks for this model, built on first use; a checksum mismatch is an error."""
-        built = self._built.get(lm)
-        if built is None:
-            built = self.packed or build_masks(lm, _required(self.recipe), self.sparsity)
-            if built.checksum != self.checksum:
-                raise TemperamentError(
-                    "the mask rebuilt from this persona differs from the one that was saved",
-                    "the model's weights are not those it was made from, or another version wrote it: extract again",
-                )
-            self._built[lm] = built
-        return built
-
-    def keep(self, lm: LoadedModel, built: PackedMasks) -> None:
-        """Remember masks that were just built for ``lm``."""
-        self._built[lm] = built
-
-
-def _required(recipe: Recipe | None) -> Recipe:
-    if recipe is None:
-        raise ValueError("a mask edit needs a recipe or packed bits")
-    return recipe
-
-
-@dataclass(frozen=True)
-class PromptEdit:
-    """A persona that is nothing but a system prompt."""
-
-    text: str
-
-
-@dataclass(frozen=True)
 class Persona:
-    """An edit (mask or prompt), the pole it stands for, and its provenance.
+    """An edit (mask, neurons or prompt), the pole it stands for, and its provenance.
 
     ``provenance`` holds plain JSON values: base model, tokenizer and template hashes, method, parameters, data,
     versions, licence, and ``prompt``, the system prompt that serves as this pole's baseline. ``groups`` are the
@@ -77,14 +29,14 @@ class Persona:
 
     name: str
     pole: Pole
-    edit: MaskEdit | PromptEdit
+    edit: Edit
     provenance: Mapping[str, Any] = field(default_factory=dict)
     groups: frozenset[str] = frozenset()
-    signatures: SignaturePair | None = field(default=None, compare=False, repr=False)
+    signatures: SignaturePair | NeuronSignaturePair | None = field(default=None, compare=False, repr=False)
 
     @property
     def kind(self) -> str:
-        return "mask" if isinstance(self.edit, MaskEdit) else "prompt"
+        return self.edit.kind
 
     @staticmethod
     def from_prompt(text: str, name: str = "prompt", pole: Pole = "plus") -> Persona:
@@ -109,14 +61,7 @@ class Persona:
 
     def check_model(self, lm: LoadedModel) -> None:
         """Raise unless this persona was made from the weights of ``lm``."""
-        model = self.provenance.get("model")
-        facts = model if isinstance(model, Mapping) else {}
-        if isinstance(self.edit, MaskEdit) and facts.get("fingerprint") != lm.fingerprint:
-            origin = facts.get("name", "another model")
-            raise TemperamentError(
-                f"the persona {self.name!r} was made from {origin}, whose weights are not those of {lm.name}",
-                f"load {origin}, or extract the persona again on {lm.name}",
-            )
+        check_origin(self.edit, self.name, self.provenance, lm)
 
     def __rmul__(self, strength: float) -> Plan:
         from temperament.personas.plan import Plan
@@ -124,6 +69,9 @@ class Persona:
         return Plan(((self, strength),))
 
     __mul__ = __rmul__
+
+    def __neg__(self) -> Plan:
+        return -1.0 * self
 
     def __add__(self, other: Persona | Plan) -> Plan:
         return 1.0 * self + other

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from temperament.errors import TemperamentError
-from temperament.personas.persona import MaskEdit, Persona
+from temperament.personas.persona import Persona
 
 
 @dataclass(frozen=True)
 class Plan:
     """Personas and their strengths, such as ``0.7 * introvert + 0.3 * thinker``.
 
-    A mask takes strengths from 0 to 1: its gate is M + γ(1 − M) with γ = 1 − strength (PS Eq. 7), and the
-    gates of several masks multiply. A prompt is worn (1) or not (0).
+    A mask takes strengths from 0 to 1: its gate is M + γ(1 − M) with γ = 1 − strength (PS Eq. 7), and the gates
+    of several masks multiply. Neurons take any: s raises by s·γ·a95·f(δ) and takes the share min(s, 1) of what is
+    positive from the other pole's neurons; a negative one wears the opposite pole. A neuron that several personas
+    claim follows the one with the largest |strength·δ|. A prompt is worn (1) or not (0).
     """
 
     items: tuple[tuple[Persona, float], ...] = ()
 
     def __post_init__(self) -> None:
         for persona, strength in self.items:
-            if isinstance(persona.edit, MaskEdit) and not 0 <= strength <= 1:
-                raise TemperamentError(
-                    f"strength {strength} of the mask persona {persona.name!r}",
-                    "use 0 to 1; for the opposite effect wear the opposite pole",
-                )
-            if not isinstance(persona.edit, MaskEdit) and strength not in (0, 1):
-                raise TemperamentError(f"strength {strength} of the prompt persona {persona.name!r}", "use 0 or 1")
+            persona.edit.check_strength(persona.name, strength)
 
     @staticmethod
     def of(worn: Persona | Plan | None, strength: float = 1.0) -> Plan:
@@ -35,10 +30,18 @@ class Plan:
             return Plan()
         return strength * (worn if isinstance(worn, Plan) else 1.0 * worn)
 
+    @property
+    def active(self) -> tuple[tuple[Persona, float], ...]:
+        """What changes anything: items of a strength other than 0."""
+        return tuple((persona, strength) for persona, strength in self.items if strength != 0)
+
     def __rmul__(self, strength: float) -> Plan:
         return Plan(tuple((persona, strength * own) for persona, own in self.items))
 
     __mul__ = __rmul__
+
+    def __neg__(self) -> Plan:
+        return -1.0 * self
 
     def __add__(self, other: Persona | Plan) -> Plan:
         return Plan(self.items + Plan.of(other).items)

@@ -119,21 +119,35 @@ def cost_text(cost: Measured) -> str:
 
 def extraction_table(result: Mapping[str, Any]) -> Table:
     """One fact a row."""
-    masks, seconds = result["masks"], result["seconds"]
-    ratio = masks["differential_ratio"]
+    seconds = result["seconds"]
     rows = {
         "model": f"{result['model']['name']} ({result['model']['family']})",
         "contrast": f"{result['contrast']['name']}, {result['contrast']['split']} split",
         "method": f"{result['method']} {_pairs(result['parameters'])}",
         "items": f"{result['items']['plus']} plus, {result['items']['minus']} minus",
         "tokens counted": f"{result['tokens']['plus']} plus, {result['tokens']['minus']} minus",
-        "weights pruned": f"{100 * masks['sparsity']:.1f} %",
-        "masks of the poles": f"Jaccard {masks['jaccard']:.3f}; entries that differ: {100 * ratio['all']:.1f} % "
-        f"(attention {100 * ratio['attention']:.1f} %, MLP {100 * ratio['mlp']:.1f} %)",
+        **(_mask_facts(result["masks"]) if "masks" in result else _neuron_facts(result["neurons"])),
         "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()),
         "file sizes": ", ".join(f"{pole} {size / 1e6:.2f} MB" for pole, size in result["bytes"].items()),
     }
     return _facts(rows)
+
+
+def _mask_facts(masks: Mapping[str, Any]) -> dict[str, str]:
+    ratio = masks["differential_ratio"]
+    return {
+        "weights pruned": f"{100 * masks['sparsity']:.1f} %",
+        "masks of the poles": f"Jaccard {masks['jaccard']:.3f}; entries that differ: {100 * ratio['all']:.1f} % "
+        f"(attention {100 * ratio['attention']:.1f} %, MLP {100 * ratio['mlp']:.1f} %)",
+    }
+
+
+def _neuron_facts(neurons: Mapping[str, Any]) -> dict[str, str]:
+    facts = {"neurons": f"{neurons['plus']} of the plus pole, {neurons['minus']} of the minus pole"}
+    facts |= {f"by layer, {pole}": " ".join(map(str, neurons["by_layer"][pole])) for pole in ("plus", "minus")}
+    if neurons["saturated"]:
+        facts["saturated"] = f"{neurons['saturated']} have their 95th percentile beyond the histogram"
+    return facts
 
 
 def description_table(description: Mapping[str, Any]) -> Table:

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
 from temperament.models.load import WearSession
-from temperament.personas import MaskEdit, Persona, Plan
+from temperament.personas import MaskEdit, NeuronEdit, Persona, Plan, PromptEdit
 from temperament.wear.masks import wear_masks
+from temperament.wear.neurons import Row, wear_neurons
+
+Worn = Persona | Plan | None
 
 
 @contextmanager
-def wear(lm: LoadedModel, worn: Persona | Plan | None, strength: float = 1.0) -> Iterator[LoadedModel]:
+def wear(lm: LoadedModel, worn: Worn | Sequence[Worn], strength: float = 1.0) -> Iterator[LoadedModel]:
     """Wear ``worn`` while the block runs; afterwards every weight is bit-identical and no hook remains.
 
-    Blocks nest: an inner plan is worn on top of the outer one. Strength 0 is exactly the base. Everything is
-    checked and every mask is rebuilt and verified before the first weight changes.
+    A list is one plan per row of the batches that run inside (neuron edits and None only). Blocks nest: an inner
+    plan is worn on top of the outer one. Strength 0 is exactly the base. Everything is checked and every mask is
+    rebuilt and verified before the first weight changes.
     """
-    plan = Plan.of(worn, strength)
-    active = [(persona, share) for persona, share in plan.items if share > 0]
-    for persona, _ in active:
+    rows = [worn] if worn is None or isinstance(worn, Persona | Plan) else list(worn)
+    plans = [Plan.of(row, strength) for row in rows]
+    for persona, _ in (item for plan in plans for item in plan.active):
         persona.check_model(lm)
-        if isinstance(persona.edit, MaskEdit):
-            persona.edit.masks(lm)
+        persona.edit.check(lm)
+    if rows != [worn]:
+        _check_rows(plans)
     session = WearSession()
+    neurons = tuple(_neurons(plan) for plan in plans)
     lm.sessions.append(session)
     try:
-        for persona, share in active:
+        for persona, share in plans[0].active if len(plans) == 1 else ():
             if isinstance(persona.edit, MaskEdit):
                 wear_masks(lm, persona.edit.masks(lm), share, session.stack)
-            else:
+            elif isinstance(persona.edit, PromptEdit):
                 session.stack.callback(setattr, lm, "system_prompt", lm.system_prompt)
                 lm.system_prompt = "\n\n".join(filter(None, (lm.system_prompt, persona.edit.text)))
+        if any(neurons):
+            wear_neurons(lm, session, neurons)
         session.stack.callback(setattr, lm, "worn", lm.worn)
-        lm.worn = (*lm.worn, *(f"{share:g}*{persona.name}" for persona, share in active))
+        lm.worn = (*lm.worn, *_labels(plans))
         yield lm
     finally:
         # Edits come off in reverse order only: a block that ends before an inner one waits for it.
@@ -42,3 +51,32 @@ def wear(lm: LoadedModel, worn: Persona | Plan | None, strength: float = 1.0) ->
         while lm.sessions and lm.sessions[-1].ended:
             lm.sessions[-1].stack.close()
             lm.sessions.pop()
+
+
+def _neurons(plan: Plan) -> Row:
+    """The neuron edits of a plan, each with its weight: wearing the minus pole is a negative one."""
+    return tuple(
+        (persona.edit, strength if persona.pole == "plus" else -strength)
+        for persona, strength in plan.active
+        if isinstance(persona.edit, NeuronEdit)
+    )
+
+
+def _labels(plans: Sequence[Plan]) -> list[str]:
+    labels = [[f"{share:g}*{persona.name}" for persona, share in plan.active] for plan in plans]
+    if len(plans) == 1:
+        return labels[0]
+    return [f"row {row}: {' + '.join(parts)}" for row, parts in enumerate(labels) if parts]
+
+
+def _check_rows(plans: Sequence[Plan]) -> None:
+    if not plans:
+        raise TemperamentError("a list of no plans is to be worn", "give one plan, or None, per row of the batch")
+    for row, plan in enumerate(plans):
+        for persona, _ in plan.active:
+            if not isinstance(persona.edit, NeuronEdit):
+                raise TemperamentError(
+                    f"row {row} wears {persona.name!r}, a {persona.kind} persona, but only neuron personas can differ "
+                    "by row",
+                    "wear it for the whole batch, outside the list",
+                )

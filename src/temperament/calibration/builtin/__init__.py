@@ -1,4 +1,4 @@
-"""Built-in contrasts: our own first-person texts for the Big Five, as matched pairs, and situational questions."""
+"""Our own Big Five texts: first-person statements as matched pairs, descriptions to act out, and questions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 from temperament.calibration.contrast import NEUTRAL_PROMPT, Contrast, Example
+from temperament.calibration.roleplay import RolePlay
 
 LICENCE = "MIT"
 
@@ -89,9 +91,23 @@ def builtin_contrast(name: str) -> Contrast:
     return Contrast(name=name, plus=pole("plus"), minus=pole("minus"), licence=LICENCE, prompts=trait.prompts)
 
 
-def questions(name: str) -> tuple[str, ...]:
-    """Situational questions that force a choice and do not name the trait."""
-    return tuple(line for line in _text(f"{name}.questions.txt").splitlines() if line.strip())
+def questions(name: str, use: Literal["identification", "test"] = "test") -> tuple[str, ...]:
+    """Situational questions of a trait that force a choice and do not name it; the two uses share none."""
+    return tuple(line for line in _text(f"{name}.questions.{use}.txt").splitlines() if line.strip())
+
+
+def descriptions(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Second-person descriptions of a trait's plus and minus pole, in pairs of matched length and negation."""
+    rows = [json.loads(line) for line in _text(f"{name}.descriptions.jsonl").splitlines()]
+    return tuple(row["plus"] for row in rows), tuple(row["minus"] for row in rows)
+
+
+@cache
+def builtin_roleplay(name: str) -> RolePlay:
+    """Every description of a trait's poles with every identification question."""
+    plus, minus = descriptions(name)
+    trait = next(trait for trait in TRAITS if trait.name == name)
+    return RolePlay(name, plus, minus, questions(name, "identification"), LICENCE, trait.prompts)
 
 
 def _text(name: str) -> str:

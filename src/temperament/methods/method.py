@@ -1,0 +1,40 @@
+"""What every method has: a name, an explanation, and parameters that are checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from temperament.errors import TemperamentError
+
+
+class Parameters(BaseModel):
+    """Parameters of a method; an unknown name or a value out of range is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table of methods: how it is named, explained and parametrised."""
+
+    name: str
+    equation: str
+    summary: str
+    parameters: type[Parameters]
+
+    def read(self, settings: dict[str, Any]) -> Any:
+        """Validate settings; the error names the first wrong one and what was expected."""
+        try:
+            return self.parameters(**settings)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            name = ".".join(map(str, fault["loc"]))
+            known = ", ".join(f"{key}={field.default}" for key, field in self.parameters.model_fields.items())
+            message = "no such setting" if fault["type"] == "extra_forbidden" else fault["msg"]
+            where = f"setting {name!r}: " if name else ""
+            raise TemperamentError(
+                f"{self.name}: {where}{message}", f"settings and defaults: {known or 'none'}"
+            ) from None

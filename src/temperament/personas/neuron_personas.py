@@ -1,0 +1,109 @@
+"""Neuron personas (NPTI): from activation statistics to a pair of opposite personas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from temperament.calibration import Contrast, Pole, RolePlay
+from temperament.calibration.contrast import POLES
+from temperament.errors import TemperamentError
+from temperament.methods.neurons import Neurons, by_layer, choose, find_neurons, permuted, saturated
+from temperament.methods.randomise import permutation
+from temperament.methods.registry import NeuronParameters
+from temperament.models import LoadedModel
+from temperament.personas.edits import NeuronEdit
+from temperament.personas.persona import Persona
+from temperament.signatures import NeuronSignaturePair, Writing, collect_neurons, save_neuron_signatures
+from temperament.signatures.collect import Progress, Tokens
+from temperament.signatures.collect_neurons import neuron_provenance
+from temperament.signatures.neuron_store import find_neuron_signatures
+
+
+def neuron_signatures(
+    lm: LoadedModel,
+    data: Contrast | RolePlay,
+    tokens: Tokens,
+    seed: int,
+    writing: Writing,
+    folder: Path | None,
+    progress: Progress | None,
+) -> NeuronSignaturePair:
+    """Statistics from the folder if they fit, else collected (and kept there)."""
+    found = find_neuron_signatures(folder, neuron_provenance(lm, data, tokens, seed, writing)) if folder else None
+    if found is None:
+        found = collect_neurons(lm, data, tokens=tokens, seed=seed, writing=writing, folder=folder, progress=progress)
+        if folder:
+            save_neuron_signatures(folder, found)
+    for pole in POLES:
+        if found.pole(pole).counts.tokens == 0:
+            raise TemperamentError(
+                f"no token was counted for the {pole} pole: the model wrote nothing",
+                "use texts instead of generating, or another model",
+            )
+    return found
+
+
+def neuron_pair(
+    lm: LoadedModel,
+    parameters: NeuronParameters,
+    pair: NeuronSignaturePair,
+    name: str,
+    origin: Mapping[Pole, Mapping[str, Any]],
+    seed: int = 0,
+    like: NeuronEdit | None = None,
+) -> tuple[Persona, Persona, dict[str, Any]]:
+    """Both poles, which share their neurons, and how many there are by pole and layer.
+
+    With ``like`` as many neurons per pole are taken as that edit has, whatever the threshold says: with shuffled
+    labels none would be left, and a control of another size tells nothing.
+    """
+    neurons = find_neurons(pair, lm.neurons, _chosen(pair, parameters, like))
+    if len(neurons) == 0:
+        largest = float(pair.delta.abs().max())
+        raise TemperamentError(
+            f"no neuron's activation probability differs by that much: the largest |δ| is {largest:.3f}",
+            "lower the threshold, or take a number of them, such as --set count=100",
+        )
+    plus, minus = neuron_personas(lm, neurons, parameters, name, origin, pair, seed)
+    layers = by_layer(neurons, lm.neurons)
+    counts = {pole: sum(layers[pole]) for pole in POLES}
+    return plus, minus, {"neurons": {**counts, "by_layer": layers, "saturated": saturated(neurons)}}
+
+
+def _chosen(pair: NeuronSignaturePair, parameters: NeuronParameters, like: NeuronEdit | None) -> Tensor:
+    if like is None:
+        return parameters.choose(pair.delta)
+    return choose(pair.delta, count=(int(like.neurons.on(1).sum()), int(like.neurons.on(-1).sum())))
+
+
+def neuron_personas(
+    lm: LoadedModel,
+    neurons: Neurons,
+    parameters: NeuronParameters,
+    name: str,
+    origin: Mapping[Pole, Mapping[str, Any]],
+    pair: NeuronSignaturePair | None = None,
+    seed: int = 0,
+) -> tuple[Persona, Persona]:
+    """Chosen neurons as personas of either pole."""
+    edit = NeuronEdit(
+        tuple(site.width for site in lm.neurons),
+        neurons,
+        parameters.gamma,
+        parameters.weighted,
+        parameters.variant,
+        seed,
+    )
+    groups = pair.groups if pair else frozenset()
+    plus, minus = (Persona(f"{name}-{pole}", pole, edit, origin[pole], groups, pair) for pole in POLES)
+    return plus, minus
+
+
+def randomised(lm: LoadedModel, edit: NeuronEdit, seed: int) -> NeuronEdit:
+    """As many neurons per layer and pole with the same values, but chosen at random."""
+    moved = permuted(edit.neurons, lm.neurons, permutation(lm.neurons, seed))
+    return NeuronEdit(edit.widths, moved, edit.gamma, edit.weighted, edit.variant, edit.seed)

@@ -1,0 +1,240 @@
+"""Collect neuron statistics from given texts (teacher-forced) or from what the model writes when it acts a pole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from temperament.calibration import Contrast, RolePlay, Scene
+from temperament.calibration.contrast import POLES
+from temperament.errors import TemperamentError
+from temperament.models import LoadedModel, NeuronSite
+from temperament.models.dialogue import prompt_ids
+from temperament.models.generation import end_tokens, generate_ids
+from temperament.signatures.batches import Batch, counted_tokens
+from temperament.signatures.collect import BATCH_ROWS, BATCH_TOKENS, Progress, Tokens, backbone, queue_batches
+from temperament.signatures.collect import signature_provenance as text_provenance
+from temperament.signatures.neuron_store import (
+    Transcript,
+    discard_partial_neurons,
+    load_partial_neurons,
+    save_partial_neurons,
+    save_transcripts,
+)
+from temperament.signatures.neurons import NeuronSignaturePair, statistics_settings
+from temperament.signatures.tally import Tally
+
+#: One scene to act out: pole, scene, prompt tokens.
+Row = tuple[str, Scene, tuple[int, ...]]
+
+#: Seconds between two saved partial results.
+_SAVE_EVERY = 30.0
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How the model writes when statistics come from its own text: greedily, NPTI's repetition penalty."""
+
+    max_tokens: int = 100
+    repetition_penalty: float = 1.1
+    rows: int = 32
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 2 or self.rows < 1:
+            raise TemperamentError(f"{self.max_tokens} tokens in {self.rows} rows", "give 2 tokens and 1 row or more")
+
+
+def neuron_provenance(
+    lm: LoadedModel, data: Contrast | RolePlay, tokens: Tokens, seed: int, writing: Writing
+) -> dict[str, str]:
+    """Everything the numbers depend on; two runs with equal provenance give identical statistics."""
+    if isinstance(data, Contrast):
+        return {**text_provenance(lm, data, tokens, seed), "source": "texts", **statistics_settings()}
+    shared = {
+        "model": lm.fingerprint,
+        "tokenizer": lm.tokenizer_hash,
+        "template": lm.template_hash,
+        "data": data.hash,
+        "tokens": "generated",
+        "seed": str(seed),
+        "dtype": str(lm.dtype).removeprefix("torch."),
+        "device": lm.device.type,
+        "source": "generate",
+        "max_tokens": str(writing.max_tokens),
+        "repetition_penalty": str(writing.repetition_penalty),
+        "rows": str(writing.rows),
+    }
+    return {**shared, **statistics_settings()}
+
+
+@torch.inference_mode()
+def collect_neurons(
+    lm: LoadedModel,
+    data: Contrast | RolePlay,
+    *,
+    tokens: Tokens = "response",
+    seed: int = 42,
+    writing: Writing | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> NeuronSignaturePair:
+    """Activation probabilities and value histograms of every neuron under both poles (NPTI Eq. 2).
+
+    A ``Contrast`` is run through the model once, its response tokens count. A ``RolePlay`` is acted out: the model
+    answers every question as every description, greedily, and the tokens it wrote count. With a ``folder`` the
+    work is kept there every half minute, with the transcripts; the next call goes on from it and ends with
+    identical numbers.
+    """
+    if lm.worn:
+        raise TemperamentError("signatures describe the unedited model, but a persona is worn", "leave lm.wear() first")
+    writing = writing or Writing()
+    provenance = neuron_provenance(lm, data, tokens, seed, writing)
+    work: list[tuple[int, Callable[[_Watcher], list[Transcript]]]]
+    if isinstance(data, Contrast):
+        queue = queue_batches(lm, data, tokens, seed, BATCH_TOKENS, BATCH_ROWS)
+        work = [(slot, partial(_read, batch=batch, whole=tokens == "all")) for slot, batch in queue]
+    else:
+        scenes = queue_scenes(lm, data, seed, writing)
+        work = [(slot, partial(_write, rows=rows, writing=writing)) for slot, rows in scenes]
+    key = hashlib.sha256(json.dumps(provenance).encode()).hexdigest()
+    kept = load_partial_neurons(folder, key, lm.neurons) if folder else None
+    tally, transcripts = kept or (Tally.zeros(lm.neurons), [])
+    tally.to(lm.device)
+    saved = time.monotonic()
+    with _watching(lm, tally) as watcher:
+        for slot, batch in work[tally.done :]:
+            tally.begin(slot)
+            transcripts += batch(watcher)
+            tally.end()
+            if progress:
+                progress(tally.done, len(work))
+            if folder and tally.done < len(work) and time.monotonic() - saved > _SAVE_EVERY:
+                save_partial_neurons(folder, key, tally, transcripts)
+                saved = time.monotonic()
+    if folder:
+        if transcripts:
+            save_transcripts(folder, transcripts)
+        discard_partial_neurons(folder)
+    plus, minus = tally.signatures()
+    return NeuronSignaturePair(plus, minus, provenance, data.group_keys)
+
+
+def queue_scenes(lm: LoadedModel, data: RolePlay, seed: int, writing: Writing) -> list[tuple[int, list[Row]]]:
+    """Batches of prompts of similar length for all four halves: slots 0 and 1 of plus, 2 and 3 of minus."""
+    queue: list[tuple[int, list[Row]]] = []
+    for index, pole in enumerate(POLES):
+        scenes = list(data.scenes(pole))
+        random.Random(f"{seed} {pole}").shuffle(scenes)
+        middle = (len(scenes) + 1) // 2
+        for half, part in enumerate((scenes[:middle], scenes[middle:])):
+            rows: list[Row] = [
+                (pole, scene, prompt_ids(lm.tokenizer, scene.question, scene.description)) for scene in part
+            ]
+            rows.sort(key=lambda row: -len(row[2]))
+            if rows and len(rows[0][2]) + writing.max_tokens > lm.max_tokens:
+                raise TemperamentError(
+                    f"a prompt of {len(rows[0][2])} tokens and {writing.max_tokens} new ones do not fit the "
+                    f"{lm.max_tokens} tokens of the model",
+                    "generate fewer with --max-tokens, or shorten the descriptions",
+                )
+            queue += [
+                (2 * index + half, rows[begin : begin + writing.rows]) for begin in range(0, len(rows), writing.rows)
+            ]
+    return queue
+
+
+@dataclass
+class _Watcher:
+    """What the hooks on the activations count at the moment.
+
+    ``begin`` is the first column of interest and ``counted`` (rows, columns from there) says which positions
+    count; while ``counted`` is None nothing does.
+    """
+
+    lm: LoadedModel
+    tally: Tally
+    begin: int = 0
+    counted: Tensor | None = None
+    everything: bool = field(default=False, init=False)
+
+    def watch(self, begin: int, counted: Tensor | None) -> None:
+        self.begin, self.counted = begin, counted
+        self.everything = counted is not None and bool(counted.all())
+
+    def see(self, site: NeuronSite, values: Tensor) -> None:
+        """Called by the hook with the values of a layer, (rows, tokens, neurons)."""
+        if self.counted is None:
+            return
+        values = values[:, self.begin :]
+        self.tally.add(site, values.flatten(0, 1) if self.everything else values[self.counted])
+
+    # the streamer protocol of transformers: ``generate`` puts the prompt, then the new tokens of every step
+
+    def put(self, tokens: Tensor) -> None:
+        """Rows that just wrote a token that does not end them count in the pass that reads it."""
+        if tokens.dim() > 1:
+            self.alive = torch.ones(len(tokens), dtype=torch.bool)
+            return
+        self.alive = self.alive & ~torch.isin(tokens, self.ends)
+        alive = self.alive.to(self.lm.device).unsqueeze(1)
+        self.watch(0, alive if bool(self.alive.any()) else None)
+
+    def end(self) -> None:
+        self.watch(0, None)
+
+    def __post_init__(self) -> None:
+        self.alive = torch.empty(0, dtype=torch.bool)
+        self.ends = torch.tensor(sorted(end_tokens(self.lm)), dtype=torch.int64)
+
+
+def _read(watcher: _Watcher, batch: Batch, whole: bool) -> list[Transcript]:
+    """One forward pass over given texts."""
+    begin, counted = counted_tokens(batch, whole=whole)
+    watcher.watch(begin, counted.bool().to(watcher.lm.device))
+    backbone(watcher.lm)(input_ids=batch.ids.to(watcher.lm.device), use_cache=False)
+    watcher.end()
+    watcher.tally.count(int(counted.sum()))
+    return []
+
+
+def _write(watcher: _Watcher, rows: Sequence[tuple[str, Scene, tuple[int, ...]]], writing: Writing) -> list[Transcript]:
+    """Let the model answer one batch of scenes; the passes that read its own tokens count."""
+    lm = watcher.lm
+    answers = generate_ids(
+        lm,
+        [ids for _, _, ids in rows],
+        max_tokens=writing.max_tokens,
+        repetition_penalty=writing.repetition_penalty,
+        streamer=watcher,
+    )
+    # a token that ends an answer, or is the last one allowed, is never read
+    watcher.tally.count(sum(min(len(answer), writing.max_tokens - 1) for answer in answers))
+    return [
+        Transcript(pole, scene.description, scene.question, lm.tokenizer.decode(answer), len(answer))  # type: ignore[arg-type]
+        for (pole, scene, _), answer in zip(rows, answers, strict=True)
+    ]
+
+
+@contextmanager
+def _watching(lm: LoadedModel, tally: Tally) -> Iterator[_Watcher]:
+    """Attach one hook per activation; all are removed on exit."""
+    watcher = _Watcher(lm, tally)
+    with ExitStack() as stack:
+        for site in lm.neurons:
+
+            def see(_: nn.Module, __: Any, output: Tensor, site: NeuronSite = site) -> None:
+                watcher.see(site, output)
+
+            stack.callback(lm.module(site.name).register_forward_hook(see).remove)
+        yield watcher
