@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from temperament.atomic import ensure_folder
 from temperament.cli.console import err, out, print_json, progress_bar, working
-from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Limit, Model, Revision
+from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Limit, MaxTokens, Model, Revision, Source
 from temperament.errors import TemperamentError
+
+if TYPE_CHECKING:
+    from temperament.calibration import Contrast, RolePlay
 
 
 def command(
@@ -44,21 +47,12 @@ def command(
             "'temperament list methods' names them. Example: --set t=6 --set sparsity.mlp.layers.0-9=0.1",
         ),
     ] = None,
-    source: Annotated[
-        str,
-        typer.Option(
-            "--source",
-            help="For neurons: texts, or generate (the model acts the poles of --contrast, a built-in trait or "
-            "DESCRIPTIONS,QUESTIONS[#TRAIT]). Example: --source generate",
-        ),
-    ] = "texts",
+    source: Source = "texts",
     threshold: Annotated[
         float | None,
         typer.Option("--threshold", help="For neurons: |δ| above which one is edited. Example: --threshold 0.1"),
     ] = None,
-    max_tokens: Annotated[
-        int, typer.Option("--max-tokens", help="With --source generate: longest answer. Example: --max-tokens 60")
-    ] = 100,
+    max_tokens: MaxTokens = 100,
     tokens: Annotated[
         str, typer.Option("--tokens", help="Count response tokens or all tokens. Example: --tokens all")
     ] = "response",
@@ -75,7 +69,6 @@ def command(
 
     An interrupted run goes on where it stopped when it is started again.
     """
-    from temperament.calibration import Contrast, RolePlay, resolve_contrast, resolve_roleplay
     from temperament.language_model import load
     from temperament.methods import MaskMethod, SparsityPlan, find_method
     from temperament.personas import extract
@@ -93,16 +86,10 @@ def command(
         plan = SparsityPlan.of({"default": row.sparsity if sparsity is None else sparsity, **shares})
     elif sparsity is not None or shares:
         raise TemperamentError(f"the method {method} has no sparsity", "use --threshold, or --set count=N or share=S")
-    if source not in ("texts", "generate") or (source == "generate" and plan):
-        raise TemperamentError(
-            f"--source {source} with --method {method}", "generate needs --method neurons, else texts"
-        )
+    if source == "generate" and plan:
+        raise TemperamentError(f"--source generate with --method {method}", "use --method neurons")
     writing = Writing(max_tokens=max_tokens)
-    data: Contrast | RolePlay
-    if source == "generate":
-        data = resolve_roleplay(contrast, limit=limit, seed=seed)
-    else:
-        data = resolve_contrast(contrast, limit=limit, seed=seed)
+    data = calibration_data(contrast, source, limit, seed)
     for note in data.notes:
         err.print(f"note: {note}")
     start = time.perf_counter()
@@ -150,6 +137,17 @@ def command(
 
     out.print(extraction_table(result))
     out.print(f"written: {', '.join(map(str, paths.values()))} and {folder / 'signatures'}/", soft_wrap=True)
+
+
+def calibration_data(spec: str, source: str, limit: int | None, seed: int) -> Contrast | RolePlay:
+    """Texts, or descriptions and questions to act out."""
+    from temperament.calibration import resolve_contrast, resolve_roleplay
+
+    if source not in ("texts", "generate"):
+        raise TemperamentError(f"--source {source}", "use texts or generate")
+    if source == "generate":
+        return resolve_roleplay(spec, limit=limit, seed=seed)
+    return resolve_contrast(spec, limit=limit, seed=seed)
 
 
 def read_settings(pairs: list[str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from temperament import __version__
-from temperament.cli import chat, demo, evaluate, extract, inspect, listing
+from temperament.cli import analyze, chat, demo, evaluate, extract, inspect, listing, sweep
 from temperament.errors import TemperamentError
 
 # The base class of all usage errors: typer does not export it, and which click it is varies with typer's version.
@@ -27,6 +27,8 @@ app = typer.Typer(
 app.command("extract")(extract.command)
 app.command("evaluate")(evaluate.command)
 app.command("chat")(chat.command)
+app.add_typer(analyze.app)
+app.command("sweep")(sweep.command)
 app.command("inspect")(inspect.command)
 app.command("list")(listing.command)
 app.command("demo")(demo.command)

@@ -23,3 +23,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Limit = Annotated[
     int | None, typer.Option("--limit", help="Take a seeded sample of N items per pole. Example: --limit 120")
 ]
+Source = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        help="For neurons: texts, or generate (the model acts the poles of --contrast, a built-in trait or "
+        "DESCRIPTIONS,QUESTIONS[#TRAIT]). Example: --source generate",
+    ),
+]
+MaxTokens = Annotated[
+    int, typer.Option("--max-tokens", help="With --source generate: longest answer. Example: --max-tokens 60")
+]

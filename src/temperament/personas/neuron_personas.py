@@ -23,6 +23,10 @@ from temperament.signatures.collect_neurons import neuron_provenance
 from temperament.signatures.neuron_store import find_neuron_signatures
 
 
+class NoNeuronsError(TemperamentError):
+    """No neuron differs by as much as the threshold asks."""
+
+
 def neuron_signatures(
     lm: LoadedModel,
     data: Contrast | RolePlay,
@@ -64,7 +68,7 @@ def neuron_pair(
     neurons = find_neurons(pair, lm.neurons, _chosen(pair, parameters, like))
     if len(neurons) == 0:
         largest = float(pair.delta.abs().max())
-        raise TemperamentError(
+        raise NoNeuronsError(
             f"no neuron's activation probability differs by that much: the largest |δ| is {largest:.3f}",
             "lower the threshold, or take a number of them, such as --set count=100",
         )

@@ -16,7 +16,7 @@ from temperament.report.tables import cost_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WORN, _CONTROL, _INK, _GRID = "#1f5f99", "#8a8f98", "#22262b", "#e3e6ea"
+WORN, CONTROL, INK, GRID = "#1f5f99", "#8a8f98", "#22262b", "#e3e6ea"
 
 
 def controls_figure(result: Evaluation, path: Path) -> Path:
@@ -39,7 +39,7 @@ def methods_figure(
     rows: dict[str, list[tuple[Measured, bool]]] = {}
     for name, result in results.items():
         controls = [m["separation"] for label, m in result.controls.items() if label.startswith(("random", "shuffled"))]
-        label = f"{name}\nperplexity {cost_text(costs[name])}"
+        label = f"{name}\nperplexity {cost_text(costs[name].value)}"
         rows[label] = [(result.measures["separation"], True), *((control, False) for control in controls)]
     if prompt is not None:
         rows["system prompt"] = [(prompt, True)]
@@ -47,32 +47,32 @@ def methods_figure(
 
 
 def _dot_plot(rows: Mapping[str, list[tuple[Measured, bool]]], path: Path, title: str) -> Path:
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(figsize=(8, 1.5 + 0.55 * len(rows)), dpi=160, layout="constrained")
     for index, (label, marks) in enumerate(rows.items()):
         worn = [measured for measured, is_worn in marks if is_worn]
         controls = [measured for measured, is_worn in marks if not is_worn]
         for measured in worn:
-            _mark(axes, measured, index, _WORN, 7)
+            _mark(axes, measured, index, WORN, 7)
         for place, measured in enumerate(controls):
             shift = 0.0 if not worn else 0.16 + 0.09 * place
-            _mark(axes, measured, index + shift, _CONTROL, 3.5 if worn else 5)
+            _mark(axes, measured, index + shift, CONTROL, 3.5 if worn else 5)
         del label
-    axes.axvline(0, color=_INK, linewidth=0.8, zorder=1)
-    axes.set_yticks(range(len(rows)), list(rows), color=_INK, fontsize=9)
+    axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
+    axes.set_yticks(range(len(rows)), list(rows), color=INK, fontsize=9)
     axes.set_ylim(len(rows) - 0.35, -0.5)
-    axes.set_xlabel("separation in nats per token (0 = no effect), 95 % interval", color=_INK)
-    figure.suptitle(title, x=0.012, ha="left", color=_INK, fontsize=11, fontweight="bold")
-    axes.grid(axis="x", color=_GRID, zorder=0)
+    axes.set_xlabel("separation in nats per token (0 = no effect), 95 % interval", color=INK)
+    figure.suptitle(title, x=0.012, ha="left", color=INK, fontsize=11, fontweight="bold")
+    axes.grid(axis="x", color=GRID, zorder=0)
     axes.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     handles = [
-        plt.Line2D([], [], color=_WORN, marker="o", markersize=7, linewidth=2, label="persona worn"),
+        plt.Line2D([], [], color=WORN, marker="o", markersize=7, linewidth=2, label="persona worn"),
         plt.Line2D(
             [],
             [],
-            color=_CONTROL,
+            color=CONTROL,
             marker="o",
             markersize=4,
             linewidth=1.2,
@@ -80,6 +80,11 @@ def _dot_plot(rows: Mapping[str, list[tuple[Measured, bool]]], path: Path, title
         ),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return save_figure(plt, figure, path)
+
+
+def save_figure(plt: Any, figure: Any, path: Path) -> Path:
+    """Write a figure as PNG, atomically."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     plt.close(figure)
@@ -100,7 +105,8 @@ def _mark(axes: Axes, measured: Measured, height: float, colour: str, size: floa
     axes.plot(measured.value, height, "o", color=colour, markersize=size, zorder=3)
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """Matplotlib's pyplot without a display, or an error that says how to install it."""
     try:
         import matplotlib
     except ImportError:

@@ -12,7 +12,8 @@ from temperament.evaluation import Evaluation
 from temperament.evaluation.bootstrap import Measured
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
+def plain_table(*columns: str, title: str | None = None) -> Table:
+    """A table without lines: first column left, figures right."""
     table = Table(
         box=None,
         pad_edge=False,
@@ -53,7 +54,7 @@ _HEADINGS = {
 
 def evaluation_table(result: Evaluation) -> Table:
     """Measures of the worn pair in the first row, every control below it, each with its 95 % interval."""
-    table = _table("", *(_HEADINGS.get(name, name) for name in result.measures), title=_title(result))
+    table = plain_table("", *(_HEADINGS.get(name, name) for name in result.measures), title=_title(result))
     for label, measures in {"worn": result.measures, **result.controls}.items():
         cells = [interval(measured, _FORMATS.get(name, 2)) for name, measured in measures.items()]
         table.add_row(label, *cells, style="bold" if label == "worn" else None, end_section=label == "worn")
@@ -91,7 +92,7 @@ def _caption(result: Evaluation) -> str:
 
 def comparison_table(results: Mapping[str, Evaluation], costs: Mapping[str, Measured], title: str) -> Table:
     """Separation of several methods, each beside its own controls and its cost in perplexity."""
-    table = _table("method", "worn", "random", "shuffled", "ppl ratio", title=title)
+    table = plain_table("method", "worn", "random", "shuffled", "ppl ratio", title=title)
     for name, result in results.items():
         randoms = [m["separation"].value for label, m in result.controls.items() if label.startswith("random")]
         shuffled = result.controls.get("shuffled")
@@ -100,7 +101,7 @@ def comparison_table(results: Mapping[str, Evaluation], costs: Mapping[str, Meas
             interval(result.measures["separation"]),
             _range(randoms),
             interval(shuffled["separation"]) if shuffled else "–",
-            cost_text(costs[name]),
+            cost_text(costs[name].value),
         )
     return table
 
@@ -112,9 +113,9 @@ def _range(values: Sequence[float]) -> str:
     return shown[0] if len(shown) == 1 else f"{shown[0]} … {shown[-1]}"
 
 
-def cost_text(cost: Measured) -> str:
-    """The larger perplexity ratio of a pair, as ``× 1.39``."""
-    return f"× {cost.value:,.0f}" if cost.value >= 100 else f"× {cost.value:.2f}"
+def cost_text(ratio: float) -> str:
+    """A perplexity ratio, as ``× 1.39``."""
+    return f"× {ratio:,.0f}" if ratio >= 100 else f"× {ratio:.2f}"
 
 
 def extraction_table(result: Mapping[str, Any]) -> Table:

@@ -100,19 +100,19 @@ def collect_neurons(
         raise TemperamentError("signatures describe the unedited model, but a persona is worn", "leave lm.wear() first")
     writing = writing or Writing()
     provenance = neuron_provenance(lm, data, tokens, seed, writing)
-    work: list[tuple[int, Callable[[_Watcher], list[Transcript]]]]
+    work: list[tuple[int, Callable[[Watcher], list[Transcript]]]]
     if isinstance(data, Contrast):
         queue = queue_batches(lm, data, tokens, seed, BATCH_TOKENS, BATCH_ROWS)
-        work = [(slot, partial(_read, batch=batch, whole=tokens == "all")) for slot, batch in queue]
+        work = [(slot, partial(Watcher.read, batch=batch, whole=tokens == "all")) for slot, batch in queue]
     else:
         scenes = queue_scenes(lm, data, seed, writing)
-        work = [(slot, partial(_write, rows=rows, writing=writing)) for slot, rows in scenes]
+        work = [(slot, partial(Watcher.write, rows=rows, writing=writing)) for slot, rows in scenes]
     key = hashlib.sha256(json.dumps(provenance).encode()).hexdigest()
     kept = load_partial_neurons(folder, key, lm.neurons) if folder else None
     tally, transcripts = kept or (Tally.zeros(lm.neurons), [])
     tally.to(lm.device)
     saved = time.monotonic()
-    with _watching(lm, tally) as watcher:
+    with watching(lm, tally) as watcher:
         for slot, batch in work[tally.done :]:
             tally.begin(slot)
             transcripts += batch(watcher)
@@ -155,7 +155,7 @@ def queue_scenes(lm: LoadedModel, data: RolePlay, seed: int, writing: Writing) -
 
 
 @dataclass
-class _Watcher:
+class Watcher:
     """What the hooks on the activations count at the moment.
 
     ``begin`` is the first column of interest and ``counted`` (rows, columns from there) says which positions
@@ -193,43 +193,41 @@ class _Watcher:
     def end(self) -> None:
         self.watch(0, None)
 
+    def read(self, batch: Batch, *, whole: bool) -> list[Transcript]:
+        """One forward pass over given texts; response tokens count, or with ``whole`` every token."""
+        begin, counted = counted_tokens(batch, whole=whole)
+        self.watch(begin, counted.bool().to(self.lm.device))
+        backbone(self.lm)(input_ids=batch.ids.to(self.lm.device), use_cache=False)
+        self.watch(0, None)
+        self.tally.count(int(counted.sum()))
+        return []
+
+    def write(self, rows: Sequence[Row], writing: Writing) -> list[Transcript]:
+        """Let the model answer one batch of scenes; the passes that read its own tokens count."""
+        answers = generate_ids(
+            self.lm,
+            [ids for _, _, ids in rows],
+            max_tokens=writing.max_tokens,
+            repetition_penalty=writing.repetition_penalty,
+            streamer=self,
+        )
+        # a token that ends an answer, or is the last one allowed, is never read
+        self.tally.count(sum(min(len(answer), writing.max_tokens - 1) for answer in answers))
+        decode = self.lm.tokenizer.decode
+        return [
+            Transcript(pole, scene.description, scene.question, str(decode(answer)), len(answer))
+            for (pole, scene, _), answer in zip(rows, answers, strict=True)
+        ]
+
     def __post_init__(self) -> None:
         self.alive = torch.empty(0, dtype=torch.bool)
         self.ends = torch.tensor(sorted(end_tokens(self.lm)), dtype=torch.int64)
 
 
-def _read(watcher: _Watcher, batch: Batch, whole: bool) -> list[Transcript]:
-    """One forward pass over given texts."""
-    begin, counted = counted_tokens(batch, whole=whole)
-    watcher.watch(begin, counted.bool().to(watcher.lm.device))
-    backbone(watcher.lm)(input_ids=batch.ids.to(watcher.lm.device), use_cache=False)
-    watcher.end()
-    watcher.tally.count(int(counted.sum()))
-    return []
-
-
-def _write(watcher: _Watcher, rows: Sequence[tuple[str, Scene, tuple[int, ...]]], writing: Writing) -> list[Transcript]:
-    """Let the model answer one batch of scenes; the passes that read its own tokens count."""
-    lm = watcher.lm
-    answers = generate_ids(
-        lm,
-        [ids for _, _, ids in rows],
-        max_tokens=writing.max_tokens,
-        repetition_penalty=writing.repetition_penalty,
-        streamer=watcher,
-    )
-    # a token that ends an answer, or is the last one allowed, is never read
-    watcher.tally.count(sum(min(len(answer), writing.max_tokens - 1) for answer in answers))
-    return [
-        Transcript(pole, scene.description, scene.question, lm.tokenizer.decode(answer), len(answer))  # type: ignore[arg-type]
-        for (pole, scene, _), answer in zip(rows, answers, strict=True)
-    ]
-
-
 @contextmanager
-def _watching(lm: LoadedModel, tally: Tally) -> Iterator[_Watcher]:
+def watching(lm: LoadedModel, tally: Tally) -> Iterator[Watcher]:
     """Attach one hook per activation; all are removed on exit."""
-    watcher = _Watcher(lm, tally)
+    watcher = Watcher(lm, tally)
     with ExitStack() as stack:
         for site in lm.neurons:
 

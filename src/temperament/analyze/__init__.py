@@ -1,0 +1,1 @@
+"""What personas are made of, and how their effect depends on their settings."""

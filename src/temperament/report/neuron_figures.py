@@ -1,0 +1,136 @@
+"""Figures of neuron analyses and sweeps as PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from temperament.analyze.neurons import NeuronAnalysis, NeuronValues
+from temperament.analyze.sweep import Sweep, SweepPoint
+from temperament.report.figures import CONTROL, GRID, INK, WORN, pyplot, save_figure
+
+_PLUS, _MINUS = "#c2571a", "#2a6f97"
+_SERIES = ("#1f5f99", "#c2571a", "#3b7d4f", "#8e4a8b", "#a08000", "#5b6570", "#b03a48", "#2f8f8f")
+
+
+def neurons_figure(analysis: NeuronAnalysis, path: Path) -> Path:
+    """Neurons per layer by persona; values of the strongest neurons under both poles; overlap between personas."""
+    plt = pyplot()
+    names = list(analysis.by_layer)
+    shown = [(name, parts) for name, parts in analysis.values.items() if parts]
+    several = len(names) > 1
+    rows = 1 + len(shown)
+    figure = plt.figure(figsize=(11, 3.6 + 2.5 * len(shown) + (0.3 * len(names) if several else 0)), dpi=140)
+    ratios = [1.5 if several else 1.2, *[1.0] * len(shown)]
+    grid = figure.add_gridspec(rows, 4, height_ratios=ratios, hspace=0.75, wspace=0.35)
+    _layers(figure.add_subplot(grid[0, :2] if several else grid[0, :]), analysis)
+    if several:
+        _overlap(figure.add_subplot(grid[0, 2:]), analysis)
+    for row, (name, parts) in enumerate(shown, 1):
+        for column, part in enumerate(parts[:4]):
+            axes = figure.add_subplot(grid[row, column])
+            _values(axes, part, legend=row == 1 and column == 0)
+            if column == 0:
+                axes.set_ylabel(f"{name}\nshare of tokens", color=INK, fontsize=9)
+    top = 1 - 0.35 / figure.get_figheight()
+    figure.suptitle(
+        f"Personality neurons in {analysis.model}", x=0.06, y=top, ha="left", color=INK, fontsize=12, fontweight="bold"
+    )
+    height = figure.get_figheight()
+    figure.subplots_adjust(left=0.09, right=0.98, top=1 - 0.95 / height, bottom=(0.55 if shown else 0.95) / height)
+    return save_figure(plt, figure, path)
+
+
+def _layers(axes: Any, analysis: NeuronAnalysis) -> None:
+    layers = range(len(analysis.widths))
+    for index, (name, counts) in enumerate(analysis.by_layer.items()):
+        colour = _SERIES[index % len(_SERIES)]
+        axes.plot(layers, counts["plus"], color=colour, linewidth=1.8, label=name)
+        axes.plot(layers, [-count for count in counts["minus"]], color=colour, linewidth=1.8)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set_title("Neurons per layer (plus pole above, minus below)", loc="left", fontsize=10, color=INK)
+    axes.set_xlabel("layer", color=INK, fontsize=9)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    _plain(axes)
+
+
+def _overlap(axes: Any, analysis: NeuronAnalysis) -> None:
+    names = list(analysis.overlap)
+    values = [[float(analysis.overlap[a][b]["jaccard"] or 0) if a != b else float("nan") for b in names] for a in names]
+    top = max((value for row in values for value in row if value == value), default=1) or 1
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=top * 1.4)
+    for i, a in enumerate(names):
+        for j, b in enumerate(names):
+            same = analysis.overlap[a][b]["same_sign"]
+            if a != b:
+                text = f"{values[i][j]:.2f}" + ("" if same is None else f"\n{100 * same:.0f} %")
+                axes.text(j, i, text, ha="center", va="center", fontsize=7.5, color=INK)
+    short = [name if len(name) <= 12 else f"{name[:11]}…" for name in names]
+    axes.set_xticks(range(len(names)), short, fontsize=8, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), short, fontsize=8)
+    axes.tick_params(length=0)
+    axes.set_title("Overlap: Jaccard index, and share\nof the common ones with the same sign", loc="left", fontsize=10)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _values(axes: Any, part: NeuronValues, *, legend: bool) -> None:
+    edges = [part.width * bin_ for bin_ in range(len(part.plus) + 1)]
+    for label, shares, colour in (("plus texts", part.plus, _PLUS), ("minus texts", part.minus, _MINUS)):
+        axes.stairs(shares.tolist(), edges, color=colour, linewidth=1.5, label=label)
+    plus, minus = part.positive
+    axes.set_title(f"{part.label}\n> 0: {100 * plus:.0f} % / {100 * minus:.0f} %", loc="left", fontsize=8, color=INK)
+    axes.set_yscale("log")
+    axes.set_ylim(1e-4, 1.4)
+    filled = ((part.plus + part.minus) > 0).nonzero()
+    axes.set_xlim(0, part.width * (int(filled.max()) + 2) if len(filled) else None)
+    axes.set_xlabel("value", fontsize=8, color=INK)
+    axes.tick_params(labelsize=7)
+    if legend:
+        axes.legend(frameon=False, fontsize=8, loc="upper right")
+    _plain(axes)
+
+
+def sweep_figure(sweep: Sweep, path: Path) -> Path:
+    """Separation and perplexity against the value swept over, with and without f, beside the random control."""
+    plt = pyplot()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), dpi=140, layout="constrained")
+    for weighted, style, name in ((True, "-", "with f"), (False, "--", "without f")):
+        points = [point for point in sweep.points if point.weighted is weighted]
+        x = [point.value for point in points]
+        worn = [point.result.measures["separation"] for point in points]
+        left.plot(x, [m.value for m in worn], style, color=WORN, marker="o", markersize=5, label=f"worn, {name}")
+        left.fill_between(x, [m.low for m in worn], [m.high for m in worn], color=WORN, alpha=0.12, linewidth=0)
+        random = [point.result.controls["random-0"]["separation"].value for point in points]
+        left.plot(x, random, style, color=CONTROL, marker="o", markersize=3.5, label=f"random neurons, {name}")
+        for pole, colour in (("plus", _PLUS), ("minus", _MINUS)):
+            right.plot(x, [_cost(p, pole) for p in points], style, color=colour, marker="o", markersize=4,
+                       label=f"{pole}, {name}")  # fmt: skip
+    left.axhline(0, color=INK, linewidth=0.8)
+    left.set_ylabel("separation (nats per token), 95 % interval", color=INK)
+    right.axhline(1, color=INK, linewidth=0.8)
+    right.set_ylabel("perplexity on neutral text, worn / unworn", color=INK)
+    costs = [_cost(point, pole) for point in sweep.points for pole in ("plus", "minus")]
+    if max(costs) > 4:
+        right.set_yscale("log")
+        for axis_part in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
+            axis_part(lambda value, _: f"{value:g}")
+    data = sweep.provenance["data"]
+    for axes in (left, right):
+        axes.set_xlabel({"gamma": "γ", "threshold": "threshold on |δ|"}[sweep.over], color=INK)
+        axes.legend(frameon=False, fontsize=8, handlelength=3)
+        axes.grid(color=GRID)
+        _plain(axes)
+    title = f"Neurons on {sweep.provenance['model']['name']}: {data['name']}, {data['split']} split"
+    figure.suptitle(title, x=0.012, ha="left", color=INK, fontsize=11, fontweight="bold")
+    return save_figure(plt, figure, path)
+
+
+def _cost(point: SweepPoint, pole: str) -> float:
+    return float(point.result.measures["perplexity"].extra[pole])
+
+
+def _plain(axes: Any) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

@@ -1,0 +1,82 @@
+"""Terminal tables of neuron analyses and sweeps."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from temperament.analyze.neurons import NeuronAnalysis
+from temperament.analyze.sweep import Sweep
+from temperament.report.tables import cost_text, interval, plain_table
+
+
+def neurons_table(analysis: NeuronAnalysis) -> Table:
+    """Neurons per persona and pole: how many, in which part of the depth, and how different their activity is."""
+    total, layers = sum(analysis.widths), len(analysis.widths)
+    table = plain_table(
+        "", "plus", "minus", "share", "by third of the depth", title=f"Personality neurons in {analysis.model}"
+    )
+    for name, counts in analysis.by_layer.items():
+        both = [a + b for a, b in zip(counts["plus"], counts["minus"], strict=True)]
+        thirds = [sum(both[layers * k // 3 : layers * (k + 1) // 3]) for k in range(3)]
+        share = sum(both) / total
+        depth = " ".join(f"{100 * part / max(sum(both), 1):.0f} %" for part in thirds)
+        table.add_row(name, str(sum(counts["plus"])), str(sum(counts["minus"])), f"{100 * share:.1f} %", depth)
+    return table
+
+
+def layers_table(analysis: NeuronAnalysis) -> Table:
+    """Neurons per layer, plus / minus, one column per persona."""
+    table = plain_table("layer", *analysis.by_layer, title="Neurons per layer (plus / minus)")
+    for layer in range(len(analysis.widths)):
+        cells = [f"{counts['plus'][layer]} / {counts['minus'][layer]}" for counts in analysis.by_layer.values()]
+        table.add_row(str(layer), *cells)
+    return table
+
+
+def overlap_table(analysis: NeuronAnalysis) -> Table:
+    """Jaccard index of the neuron sets, and the share of the common ones that keep their sign."""
+    heads = [name if len(name) <= 8 else f"{name[:7]}…" for name in analysis.overlap]
+    table = plain_table("", *heads, title="Overlap: Jaccard index, and share of the common ones with the same sign")
+    for a, row in analysis.overlap.items():
+        cells = []
+        for b, cell in row.items():
+            same = cell["same_sign"]
+            shown = f"{cell['jaccard']:.2f}"
+            cells.append("" if a == b else shown if same is None else f"{shown} {100 * same:.0f}%")
+        table.add_row(a, *cells)
+    return table
+
+
+def sweep_table(sweep: Sweep) -> Table:
+    """One row per point: neurons, separation and AUC beside the random control, perplexity of either pole."""
+    data = sweep.provenance["data"]
+    items = data["items"]
+    table = plain_table(
+        sweep.over,
+        "f",
+        "neurons",
+        "separation",
+        "random",
+        "AUC",
+        "ppl +",
+        "ppl −",
+        title=f"neurons on {sweep.provenance['model']['name']}; {data['name']}, {data['split']} split, "
+        f"{items['plus']} + {items['minus']} texts",
+    )
+    for point in sweep.points:
+        measures, random = point.result.measures, point.result.controls["random-0"]
+        cost = measures["perplexity"].extra
+        table.add_row(
+            f"{point.value:g}",
+            "yes" if point.weighted else "no",
+            f"{point.neurons['plus']} + {point.neurons['minus']}",
+            interval(measures["separation"]),
+            f"{random['separation'].value:.2f}",
+            f"{measures['auc'].value:.2f}",
+            cost_text(cost["plus"]),
+            cost_text(cost["minus"]),
+        )
+    if sweep.skipped:
+        shown = ", ".join(f"{value:g}" for value in sweep.skipped)
+        table.caption, table.caption_justify = f"no neuron is left at {shown}", "left"
+    return table
