@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from temperament.calibration.balance import balance, is_negated, repeated_frames, repeated_runs, words
-from temperament.calibration.builtin import CONTRASTS, TRAITS, builtin_contrast, questions
+from temperament.calibration.builtin import CONTRASTS, TRAITS, builtin_contrast, descriptions, questions
 from temperament.calibration.contrast import NEUTRAL_PROMPT, POLES, Contrast, Split
 
 NAMES = list(CONTRASTS)
@@ -37,6 +37,19 @@ def texts(contrast: Contrast) -> Poles:
 
 def all_statements() -> list[str]:
     return [text for name in NAMES for pole in texts(builtin_contrast(name)) for text in pole]
+
+
+def all_descriptions() -> list[str]:
+    return [text for trait in TRAITS for pole in descriptions(trait.name) for text in pole]
+
+
+def all_questions() -> list[str]:
+    """Of identification and of test."""
+    return [
+        question
+        for trait in TRAITS
+        for question in questions(trait.name, "identification") + questions(trait.name, "test")
+    ]
 
 
 def is_first_person(text: str) -> bool:
@@ -121,6 +134,10 @@ def test_word_runs_are_not_repeated_over_all_built_in_texts() -> None:
     )
 
 
+def test_word_runs_are_not_repeated_over_descriptions() -> None:
+    assert repeated_runs([*all_descriptions(), *all_statements()], length=5, limit=3) == {}
+
+
 # --- the checks themselves can fail ----------------------------------------------------------------------------------
 
 
@@ -184,15 +201,30 @@ def test_the_wording_checks_see_bad_wording() -> None:
 
 def test_no_built_in_text_stands_in_public_data(data_dir: Path) -> None:
     public = set(public_statements(data_dir))
+    acted = set(public_role_play(data_dir))
     assert len(public) > 4000
-    own = {plain(text) for text in all_statements()}
-    own |= {plain(question) for trait in TRAITS for question in questions(trait.name)}
+    assert len(acted) > 900
+    public |= acted
+    own = {plain(text) for text in (*all_statements(), *all_descriptions(), *all_questions())}
     own |= {plain(prompt) for trait in TRAITS for prompt in trait.prompts}
     neutral = (files("temperament.evaluation") / "neutral.txt").read_text(encoding="utf-8")
     sentences = {plain(sentence) for sentence in re.split(r"(?<=[.!?])\s+", neutral)}
     assert len(sentences) > 50
     assert own.isdisjoint(public)
     assert sentences.isdisjoint(public)
+
+
+def test_no_description_or_question_borrows_a_phrase_from_published_ones(data_dir: Path) -> None:
+    """Seven words in a row are more than chance: a reworded copy would hold them."""
+    public = {run for text in public_role_play(data_dir) for run in runs(text)}
+    assert len(public) > 20_000
+    for text in (*all_descriptions(), *all_questions()):
+        assert runs(text).isdisjoint(public), text
+
+
+def runs(text: str, length: int = 7) -> set[str]:
+    tokens = words(text)
+    return {" ".join(tokens[begin : begin + length]) for begin in range(len(tokens) - length + 1)}
 
 
 def plain(text: str) -> str:
@@ -209,6 +241,14 @@ def public_statements(folder: Path) -> Iterator[str]:
         for row in csv.DictReader(stream):
             yield plain(row["text"])
             yield plain(f"I {row['text']}")
+
+
+def public_role_play(folder: Path) -> Iterator[str]:
+    """Descriptions and questions of the published neuron data, normalised."""
+    for path in sorted((folder / "npti").rglob("*.json*")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            yield from map(plain, [row["question"]] if "question" in row else row.values())
 
 
 # --- a classifier that knows two numbers about a text ----------------------------------------------------------------

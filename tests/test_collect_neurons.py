@@ -13,15 +13,16 @@ import pytest
 import torch
 from activations import activations, assert_counted, identical
 from expect import counted_passes, refused
-from support import hooks, mixed_contrast
+from support import hooks, mixed_contrast, tokens
 from tiny import MAX_TOKENS
-from torch import Tensor
+from torch import Tensor, nn
 
 from temperament.calibration import Contrast, Example, Pole, RolePlay, Scene
 from temperament.calibration.contrast import POLES
 from temperament.container import read_container, write_container
 from temperament.models import LoadedModel
 from temperament.models.dialogue import prompt_ids
+from temperament.models.generation import generate_ids
 from temperament.personas import Persona, extract
 from temperament.signatures import NeuronSignaturePair, Writing, collect_neurons, save_neuron_signatures
 from temperament.signatures.collect import Tokens
@@ -114,13 +115,13 @@ def texts_by_scene(folder: Path) -> dict[tuple[str, str, str], str]:
 
 def end_at(lm: LoadedModel, *tokens: int) -> tuple[int, ...]:
     """Make these tokens end an answer too."""
-    ends = (int(lm.tokenizer.eos_token_id), *tokens)  # type: ignore[arg-type]
-    lm.model.generation_config.eos_token_id = list(ends)  # type: ignore[union-attr]
+    ends = (int(lm.tokenizer.eos_token_id), *tokens)
+    lm.model.generation_config.eos_token_id = list(ends)
     return ends
 
 
 def usual_end(lm: LoadedModel) -> tuple[int, ...]:
-    return (int(lm.tokenizer.eos_token_id),)  # type: ignore[arg-type]
+    return (int(lm.tokenizer.eos_token_id),)
 
 
 # --- given texts -----------------------------------------------------------------------------------------------------
@@ -272,11 +273,11 @@ def test_the_size_of_a_batch_changes_no_answer(tiny_model: LoadedModel, tmp_path
     texts, counts = [], []
     for rows in (1, 3, 32):
         folder = tmp_path / str(rows)
-        pair = collect_neurons(tiny_model, PLAY, writing=Writing(max_tokens=24, rows=rows), folder=folder)
+        pair = collect_neurons(tiny_model, PLAY, writing=Writing(max_tokens=16, rows=rows), folder=folder)
         texts.append(texts_by_scene(folder))
         counts.append(torch.stack([pair.plus.counts.active, pair.minus.counts.active]))
     assert texts[0] == texts[1] == texts[2]
-    assert len(set(texts[0].values())) > 6
+    assert len(set(texts[0].values())) > 3
     assert torch.equal(counts[0], counts[1])
     assert torch.equal(counts[0], counts[2])
 
@@ -284,7 +285,7 @@ def test_the_size_of_a_batch_changes_no_answer(tiny_model: LoadedModel, tmp_path
 def test_how_it_writes_is_part_of_where_numbers_come_from(tiny_llama: LoadedModel) -> None:
     found = [
         collect_neurons(tiny_llama, PLAY, writing=writing).provenance
-        for writing in (SHORT, Writing(13, rows=2), Writing(12, 1.3, 2), Writing(12, rows=3))
+        for writing in (FEW, Writing(6, rows=2), Writing(5, 1.3, 2), Writing(5, rows=3))
     ]
     assert len({tuple(sorted(provenance.items())) for provenance in found}) == 4
 
@@ -293,6 +294,22 @@ def test_the_repetition_penalty_is_used(tiny_llama: LoadedModel, tmp_path: Path)
     for penalty in (1.0, 10.0):
         collect_neurons(tiny_llama, PLAY, writing=Writing(12, penalty), folder=tmp_path / str(penalty))
     assert texts_by_scene(tmp_path / "1.0") != texts_by_scene(tmp_path / "10.0")
+
+
+def test_padding_shows_the_penalty_no_token_that_is_not_in_the_prompt(tiny_llama: LoadedModel) -> None:
+    """The repetition penalty looks at whole rows, masked or not, and must find what it finds without a batch."""
+    prompts = [tokens(length, seed=length)[0].tolist() for length in (3, 9, 5)]
+    rows: list[list[int]] = []
+
+    def look(_: nn.Module, __: tuple[Any, ...], given: dict[str, Tensor]) -> None:
+        rows.extend(given["input_ids"].tolist())
+
+    handle = tiny_llama.model.register_forward_pre_hook(look, with_kwargs=True)
+    answers = generate_ids(tiny_llama, prompts, max_tokens=4)
+    handle.remove()
+    assert [set(row) for row in rows[:3]] == [set(prompt) for prompt in prompts]
+    assert [row[-3:] for row in rows[:3]] == [prompt[-3:] for prompt in prompts]
+    assert [len(answer) for answer in answers] == [4, 4, 4]
 
 
 # --- interruption ----------------------------------------------------------------------------------------------------
@@ -360,7 +377,7 @@ def test_a_run_may_be_interrupted_again_and_again(
     tiny_llama: LoadedModel, tmp_path: Path, data: Contrast | RolePlay
 ) -> None:
     whole = run(tiny_llama, data, tmp_path / "whole")
-    for step in range(2, 8):
+    for step in (2, 4, 7):
         run(tiny_llama, data, tmp_path / "cut", step)
     assert identical(run(tiny_llama, data, tmp_path / "cut"), whole)
     assert written(tmp_path / "cut") == written(tmp_path / "whole")
@@ -531,7 +548,7 @@ def test_hooks_are_gone_after_an_error(fresh_llama: LoadedModel, tmp_path: Path,
 def test_collecting_leaves_the_model_as_it_was(tiny_llama: LoadedModel) -> None:
     item = tiny_llama.encode("Hm?", "People!")
     before = activations(tiny_llama, item.ids)
-    settings = tiny_llama.model.generation_config.to_dict()  # type: ignore[union-attr, operator]
+    settings = tiny_llama.model.generation_config.to_dict()
     collect_neurons(tiny_llama, PLAY, writing=SHORT)
     assert torch.equal(activations(tiny_llama, item.ids), before)
-    assert tiny_llama.model.generation_config.to_dict() == settings  # type: ignore[union-attr, operator]
+    assert tiny_llama.model.generation_config.to_dict() == settings

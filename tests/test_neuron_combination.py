@@ -26,9 +26,7 @@ from temperament.wear.neurons import combine
 def made(delta: dict[int, float], a95: float = 0.5, *, gamma: float = 2.0, weighted: bool = False) -> NeuronEdit:
     """Neurons of a model of two layers of four, each with the same a95: raised by γ · a95 = 1 unless weighted."""
     index = sorted(delta)
-    found = Neurons(
-        torch.tensor(index), torch.tensor([delta[i] for i in index]), torch.full((len(index),), float(a95))
-    )
+    found = Neurons(torch.tensor(index), torch.tensor([delta[i] for i in index]), torch.full((len(index),), float(a95)))
     return NeuronEdit((4, 4), found, gamma, weighted)
 
 
@@ -150,8 +148,8 @@ def personas(model: LanguageModel) -> tuple[Persona, Persona, Persona]:
     sources = (mixed_contrast(), resolve_contrast("openness", limit=6), resolve_contrast("neuroticism", limit=6))
     settings = {"count": 20, "gamma": 1.0}
     a, b, c = (extract(model, source, method="neurons", settings=settings).plus for source in sources)
-    claims = torch.cat([neurons(persona).neurons.index for persona in (a, b, c)])
-    assert len(claims.unique()) < len(claims)
+    claims = [index for persona in (a, b, c) for index in neurons(persona).neurons.index.tolist()]
+    assert len(set(claims)) < len(claims)
     return a, b, c
 
 
@@ -166,7 +164,7 @@ def lm(model: LanguageModel) -> Iterator[LanguageModel]:
     assert clean
 
 
-def worn(lm: LanguageModel, plan: Worn, strength: float = 1.0) -> torch.Tensor:
+def worn(lm: LanguageModel, plan: Worn | Sequence[Worn], strength: float = 1.0) -> torch.Tensor:
     with lm.wear(plan, strength):
         return logits(lm, tokens(10, rows=2))
 
@@ -175,7 +173,7 @@ def test_plans_that_equal_other_plans(lm: LanguageModel, personas: tuple[Persona
     a, b, _ = personas
     for plan, other in (
         (0.5 * a + 0.5 * a, 1.0 * a),
-        (a + b - 1.0 * a if hasattr(Plan, "__sub__") else a + b + -1.0 * a, 1.0 * b),
+        (a + b + -1.0 * a, 1.0 * b),
         (a + -a, Plan()),
         (0.25 * a + b + 0.75 * a, a + b),
         (-a + 0.5 * b, -1 * (a + -0.5 * b)),
@@ -197,7 +195,10 @@ def test_both_poles_of_one_file_take_from_each_other(lm: LanguageModel) -> None:
 
 def test_the_order_of_a_plan_does_not_matter(lm: LanguageModel, personas: tuple[Persona, Persona, Persona]) -> None:
     parts = list(zip((0.9, 1.1, -0.7), personas, strict=True))
-    claims = [dict(zip(neurons(p).neurons.index.tolist(), (s * neurons(p).neurons.delta).tolist(), strict=True)) for s, p in parts]
+    claims = [
+        dict(zip(neurons(p).neurons.index.tolist(), (s * neurons(p).neurons.delta).tolist(), strict=True))
+        for s, p in parts
+    ]
     contested = [sorted(abs(c[i]) for c in claims if i in c) for i in range(96)]
     assert all(len(set(values)) == len(values) for values in contested), "no ties"
     found = [worn(lm, Plan(tuple((persona, share) for share, persona in order))) for order in permutations(parts)]
@@ -213,11 +214,28 @@ def test_nested_blocks_equal_one_plan(lm: LanguageModel, personas: tuple[Persona
             with lm.wear(0.7 * c):
                 assert torch.equal(logits(lm, tokens(10, rows=2)), together)
                 assert lm.worn == ("0.9*mixed-plus", "-1.1*openness-plus", "0.7*neuroticism-plus")
-            assert torch.equal(logits(lm, tokens(10, rows=2)), outer) is False
+            assert not torch.equal(logits(lm, tokens(10, rows=2)), outer)
         assert torch.equal(logits(lm, tokens(10, rows=2)), outer)
         with lm.wear(-0.9 * a):
             cancelled = logits(lm, tokens(10, rows=2))
     assert torch.equal(cancelled, worn(lm, None))
+
+
+def test_the_outer_block_wins_a_tie(lm: LanguageModel, personas: tuple[Persona, Persona, Persona]) -> None:
+    """As the first of a plan does: two edits that differ in γ alone claim every neuron equally."""
+    a = personas[0]
+    more = replace(a, edit=replace(neurons(a), gamma=3.0))
+    base, least, most = worn(lm, None), worn(lm, a), worn(lm, more)
+    assert not torch.allclose(least, most, atol=1e-3)
+    assert torch.equal(worn(lm, a + more), least)
+    assert torch.equal(worn(lm, more + a), most)
+    for outer, inner, expected in ((a, more, least), (more, a, most), (a, -more, least)):
+        with lm.wear(outer):
+            assert torch.equal(worn(lm, inner), expected)
+            assert torch.equal(worn(lm, [inner, None]), expected)
+            assert torch.equal(worn(lm, -1.0 * outer), base)
+        with lm.wear([outer, outer]):
+            assert torch.equal(worn(lm, inner), expected)
 
 
 def test_two_personas_edit_the_values_as_their_table_says(
@@ -225,19 +243,17 @@ def test_two_personas_edit_the_values_as_their_table_says(
 ) -> None:
     """Every neuron follows the one of both that claims it more, by Eq. 4."""
     a, b, _ = personas
-    ((raw, found),) = edited(lm, a + -0.5 * b, lambda: logits(lm))
+    ((raw, found),) = edited(lm, a + -3 * b, lambda: logits(lm))
     claims = torch.zeros(2, 96)
-    for row, (persona, strength) in enumerate(((a, 1.0), (b, 0.5))):
+    for row, (persona, strength) in enumerate(((a, 1.0), (b, 3.0))):
         claims[row, neurons(persona).neurons.index] = strength * neurons(persona).neurons.delta.abs()
-    by_a, by_b = by_hand(neurons(a), raw, 1), by_hand(neurons(b), raw, -1, 0.5)
+    by_a, by_b = by_hand(neurons(a), raw, 1), by_hand(neurons(b), raw, -1, 3.0)
     assert bool((claims[0] > claims[1]).any())
     assert bool(((claims[1] > claims[0]) & (claims[0] > 0)).any())
     torch.testing.assert_close(found, torch.where(claims[0] >= claims[1], by_a, by_b), rtol=1e-6, atol=1e-6)
 
 
-def test_a_mask_a_prompt_and_neurons_in_one_plan(
-    lm: LanguageModel, personas: tuple[Persona, Persona, Persona]
-) -> None:
+def test_a_mask_a_prompt_and_neurons_in_one_plan(lm: LanguageModel, personas: tuple[Persona, Persona, Persona]) -> None:
     mask, prompt, a = extract(lm, mixed_contrast()).plus, Persona.from_prompt("Be shy.", "shy"), personas[0]
     with lm.wear(0.5 * mask):
         gated = bits(lm.model)
@@ -314,10 +330,20 @@ def test_a_strength_is_a_number(lm: LanguageModel, strength: float) -> None:
 
 def test_masks_still_refuse_other_strengths(lm: LanguageModel, personas: tuple[Persona, Persona, Persona]) -> None:
     mask = extract(lm, mixed_contrast()).plus
-    for make in (lambda: -mask, lambda: -(0.5 * mask), lambda: -1 * (personas[0] + mask), lambda: 1.5 * mask):
+    half, both = 0.5 * mask, personas[0] + mask
+    for plan, factor in ((1.0 * mask, -1.0), (half, -1.0), (both, -1.0), (1.0 * mask, 1.5), (half, 2.5)):
         with refused("of the mask persona 'mixed-plus'", "use 0 to 1"):
-            make()
+            factor * plan
+    for strength, negated in (("-1.0", mask.__neg__), ("-0.5", half.__neg__)):
+        with refused(f"strength {strength} of the mask persona"):
+            negated()
     with refused("strength -0.5 of the mask persona"), lm.wear(personas[0] + 0.5 * mask, -1):
+        pass
+
+
+def test_prompts_have_no_opposite(lm: LanguageModel) -> None:
+    shy = Persona.from_prompt("Be shy.", "shy")
+    with refused("strength -1.0 of the prompt persona 'shy'", "use 0 or 1"), lm.wear(-1 * (neuron_persona() + shy)):
         pass
 
 

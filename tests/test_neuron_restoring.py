@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -247,7 +247,6 @@ def lines(run: Callable[[], object], at: int) -> int:
 
 def test_an_interrupt_at_any_line_of_putting_on_and_taking_off(lm: LoadedModel, poles: tuple[Persona, Persona]) -> None:
     """As Ctrl-C may come: before every line that attaches or removes neuron edits, inside an outer block."""
-    base = logits(lm)
 
     def run() -> None:
         with wear(lm, poles[0]):

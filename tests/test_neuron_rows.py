@@ -11,7 +11,7 @@ import torch
 from expect import counted_passes, refused
 from support import bits, hooks, logits, mixed_contrast, same, tokens
 from torch import Tensor
-from wearing import CLOSE, Worn, bare, edited, neurons, padded, strip, write
+from wearing import Worn, agree, alike, bare, edited, neurons, padded, strip, write
 
 import temperament.wear.neurons as neuron_module
 from temperament.calibration import resolve_contrast
@@ -78,8 +78,8 @@ def test_a_forward_pass(lm: LanguageModel, plans: list[Worn], start: int | list[
     for row, plan in enumerate(plans):
         with lm.wear(plan):
             alone = run(ids[row : row + 1], [start[row]] if isinstance(start, list) else start)
-        torch.testing.assert_close(together[row], alone[0], **CLOSE)
-        assert torch.allclose(together[row], base[row], **CLOSE) == (plan is None)
+        agree(together[row], alone[0])
+        assert alike(together[row], base[row]) == (plan is None)
 
 
 def test_a_row_without_a_plan_keeps_its_values_bit_by_bit(lm: LanguageModel, plans: list[Worn]) -> None:
@@ -98,7 +98,7 @@ def test_generation_from_prompts_of_different_lengths(lm: LanguageModel, plans: 
         with lm.wear(plan):
             alone = write(lm, rows[row], use_cache=use_cache)
         assert torch.equal(together.tokens[row], alone.tokens[0])
-        torch.testing.assert_close(together.logits[row], alone.logits[0], **CLOSE)
+        agree(together.logits[row], alone.logits[0])
         assert torch.allclose(write(lm, rows[row]).logits, alone.logits, atol=1e-3) == (plan is None)
 
 
@@ -162,7 +162,7 @@ def test_plans_that_recur_share_a_line_of_the_tables(
     assert len(combined) == 4
     for row, plan in enumerate((a, b, None, a, a, b, None, 0.5 * b)):
         with lm.wear(plan):
-            torch.testing.assert_close(logits(lm, ids[row : row + 1])[0], found[row], **CLOSE)
+            agree(logits(lm, ids[row : row + 1])[0], found[row])
 
 
 def test_none_everywhere_is_the_base(lm: LanguageModel) -> None:
@@ -267,6 +267,19 @@ def test_scoring_is_refused(lm: LanguageModel, plans: list[Worn]) -> None:
         assert score_responses(lm, items)[0] == score_responses(lm, items[:1])[0]
 
 
+def test_a_list_of_one_plan_is_for_a_single_row(lm: LanguageModel, personas: tuple[Persona, Persona, Persona]) -> None:
+    """Like every list: it must not be worn by all rows of a larger batch."""
+    ids = tokens(10, rows=2)
+    with lm.wear(personas[0]):
+        expected = logits(lm, ids[:1])
+    with lm.wear([personas[0]]):
+        assert torch.equal(logits(lm, ids[:1]), expected)
+        with refused("the batch has 2 rows"):
+            logits(lm, ids)
+        with refused("2 questions"):
+            lm.generate(["Hm?", "Why?"])
+
+
 def test_an_empty_list_is_refused(lm: LanguageModel) -> None:
     with refused("no plans", "one plan, or None, per row"), lm.wear([]):
         pass
@@ -276,7 +289,8 @@ def test_only_neurons_differ_by_row(lm: LanguageModel, personas: tuple[Persona, 
     """Masks and prompts are for the whole batch; strength 0 wears nothing."""
     mask, prompt = extract(lm, mixed_contrast()).plus.renamed("masked"), Persona.from_prompt("Be shy.", "shy")
     for persona, kind in ((mask, "mask"), (prompt, "prompt")):
-        for rows, row in (([persona], 0), ([None, persona], 1), ([personas[0], 1.0 * personas[1] + persona], 1)):
+        lists: list[tuple[list[Worn], int]] = [([persona], 0), ([None, persona], 1), ([None, personas[1] + persona], 1)]
+        for rows, row in lists:
             with refused(f"row {row} wears {persona.name!r}, a {kind} persona", "outside the list"), lm.wear(rows):
                 pass
         with lm.wear([None, 0 * persona]):
@@ -287,4 +301,4 @@ def test_only_neurons_differ_by_row(lm: LanguageModel, personas: tuple[Persona, 
             expected = logits(lm, ids)[1]
         base = logits(lm, ids)[0]
         with lm.wear([None, personas[0]]):
-            torch.testing.assert_close(logits(lm, ids), torch.stack([base, expected]), **CLOSE)
+            agree(logits(lm, ids), torch.stack([base, expected]))

@@ -19,6 +19,7 @@ from temperament.container import read_container, write_container
 from temperament.signatures import NeuronSignaturePair, load_neuron_signatures, save_neuron_signatures
 from temperament.signatures.neuron_store import find_neuron_signatures
 from temperament.signatures.neurons import BINS, Counts, Histogram, add_values, quantile
+from temperament.signatures.tally import Tally
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 FILES = ("neurons-plus.safetensors", "neurons-minus.safetensors")
@@ -126,10 +127,30 @@ def test_neither_order_nor_batches_of_tokens_matter() -> None:
     order = torch.randperm(100, generator=torch.Generator().manual_seed(1))
     assert torch.equal(histogram_of(values[order]), whole)
     grown = torch.zeros_like(whole)
-    for part in values.clone().split(7):
+    for part in torch.split(values, 7):
         add_values(grown, part)
     assert torch.equal(grown, whole)
     assert whole.sum(1).tolist() == [100] * 5
+
+
+def test_a_tally_counts_what_is_above_zero() -> None:
+    """0 itself is not active, nor is −0; and every slot and layer keeps its own."""
+    tally = Tally.zeros(SITES)
+    first, second = torch.tensor([[0.0, -0.0, 1e-30], [0.0, 0.5, 0.5]]), torch.tensor([[-1.0, 0.0], [2.0, 7.0]])
+    for slot in (0, 0, 2, 3):
+        tally.begin(slot)
+        tally.add(SITES[0], first.clone())
+        tally.add(SITES[1], second.clone())
+        tally.count(2)
+        tally.end()
+    assert tally.done == 4
+    plus, minus = tally.signatures()
+    found = [half for signature in (plus, minus) for half in signature.halves]
+    assert [half.tokens for half in found] == [4, 0, 2, 2]
+    assert [half.active.tolist() for half in found] == [[0, 2, 4, 2, 2], [0] * 5, [0, 1, 2, 1, 1], [0, 1, 2, 1, 1]]
+    for signature in (plus, minus):
+        assert torch.equal(signature.histogram.layer(0), 2 * histogram_of(first))
+        assert torch.equal(signature.histogram.layer(1), 2 * histogram_of(second))
 
 
 def test_nothing_to_count_changes_nothing() -> None:

@@ -1,4 +1,4 @@
-"""What tests of neuron edits look at: neuron values before and after the edit, generation with logits, Eq. 4 by hand."""
+"""What tests of neuron edits look at: values before and after the edit, generation with logits, Eq. 4 by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,17 @@ from temperament.wear import wear
 Worn = Persona | Plan | None
 
 #: How closely two ways to run a model must agree.
-CLOSE: dict[str, float] = {"rtol": 1e-4, "atol": 1e-4}
+_TOLERANCE = 1e-4
+
+
+def agree(found: Tensor, expected: Tensor) -> None:
+    """Two ways to run a model must give the same values."""
+    torch.testing.assert_close(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE)
+
+
+def alike(found: Tensor, expected: Tensor) -> bool:
+    """Whether they do."""
+    return torch.allclose(found, expected, rtol=_TOLERANCE, atol=_TOLERANCE)
 
 
 def neurons(persona: Persona) -> NeuronEdit:

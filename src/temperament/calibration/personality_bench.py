@@ -19,7 +19,7 @@ _REVERSED = "_reversed"
 
 def read_descriptions(path: Path, trait: str | None = None) -> dict[Pole, tuple[str, ...]]:
     """Descriptions of both poles; ``trait`` picks one where the file holds several (in any spelling of case)."""
-    rows = list(read_rows(path))
+    rows = list(read_rows(path, lines=True))
     if not rows:
         raise TemperamentError(f"{path} holds no descriptions", 'expected JSON lines {"plus": …, "minus": …}')
     number, first = rows[0]
@@ -48,7 +48,7 @@ def read_questions(path: Path, trait: str | None = None) -> tuple[str, ...]:
     if path.suffix.lower() == ".txt":
         found = [line.strip() for line in read_text(path).split("\n") if line.strip()]
     else:
-        rows = list(read_rows(path))
+        rows = list(read_rows(path, lines=True))
         named = {str(row["BFI"]) for _, row in rows if "BFI" in row}
         if named and not (trait and trait.lower() in {name.lower() for name in named}):
             raise TemperamentError(

@@ -137,8 +137,11 @@ def _finish(name: str, path: Path, collector: _Collector) -> Contrast:
     return Contrast(name=name, plus=plus, minus=minus, choices=choices, notes=tuple(notes))
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Rows of a csv, JSON or JSON lines file as objects, each with its line number."""
+def read_rows(path: Path, *, lines: bool = False) -> Iterator[Row]:
+    """Rows of a csv, JSON or JSON lines file as objects, each with its line number.
+
+    With ``lines`` a .json file that holds no list is read as JSON lines.
+    """
     text = read_text(path)
     if path.suffix.lower() == ".csv":
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
@@ -154,7 +157,7 @@ def read_rows(path: Path) -> Iterator[Row]:
         except csv.Error as error:
             begin = reader.line_num + 1  # the last good row ended one line before
             raise TemperamentError(f"{path} line {begin}: {error}", "check the quotes of this row") from None
-    elif path.suffix.lower() == ".json":
+    elif path.suffix.lower() == ".json" and not (lines and not text.lstrip().startswith("[")):
         rows = _json(path, 1, text, "a list of objects")
         if not isinstance(rows, list):
             raise TemperamentError(f"{path} line 1: a JSON {type(rows).__name__}", "expected a list of objects")

@@ -22,8 +22,8 @@ class Scene:
 class RolePlay:
     """Descriptions of both poles (second person) and the questions that each of them answers.
 
-    ``positions`` are the chosen (description, question) pairs as numbers description · questions + question; None
-    is all of them. ``prompts`` are the system prompts of the ``prompt`` control.
+    ``positions`` are the chosen (description, question) pairs of plus and minus, as numbers description · questions
+    + question; None is all of them. ``prompts`` are the system prompts of the ``prompt`` control.
     """
 
     name: str
@@ -32,7 +32,7 @@ class RolePlay:
     questions: tuple[str, ...]
     licence: str = "unknown"
     prompts: tuple[str, str] | None = None
-    positions: tuple[int, ...] | None = None
+    positions: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     split: str = "identification"
     notes: tuple[str, ...] = ()
 
@@ -40,21 +40,18 @@ class RolePlay:
         """All chosen scenes of a pole."""
         descriptions = self.plus if pole == "plus" else self.minus
         count = len(self.questions)
-        positions = range(len(descriptions) * count) if self.positions is None else self.positions
-        return tuple(
-            Scene(descriptions[position // count % len(descriptions)], self.questions[position % count])
-            for position in positions
-        )
+        chosen = self.positions[POLES.index(pole)] if self.positions else range(len(descriptions) * count)
+        return tuple(Scene(descriptions[at // count], self.questions[at % count]) for at in chosen)
 
     def limit(self, count: int | None, seed: int) -> RolePlay:
-        """A seeded sample of ``count`` scenes per pole, the same pairs for both."""
+        """A seeded sample of ``count`` scenes per pole; the same pairs for poles with equally many descriptions."""
         if count is None:
             return self
         if count < 1:
             raise TemperamentError(f"the limit is {count} scenes per pole", "give 1 or more")
-        total = max(len(self.plus), len(self.minus)) * len(self.questions)
-        chosen = sorted(random.Random(seed).sample(range(total), min(count, total)))
-        return replace(self, positions=tuple(chosen))
+        totals = (len(self.plus) * len(self.questions), len(self.minus) * len(self.questions))
+        plus, minus = (sorted(random.Random(seed).sample(range(n), min(count, n))) for n in totals)
+        return replace(self, positions=(tuple(plus), tuple(minus)))
 
     @property
     def items(self) -> dict[str, int]:

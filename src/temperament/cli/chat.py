@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,11 @@ def command(
     model: Model = "smollm2-135m",
     wear: Annotated[
         list[str] | None,
-        typer.Option("--wear", help="Persona file and strength; repeatable. Example: --wear outgoing/plus.persona:0.8"),
+        typer.Option(
+            "--wear",
+            help="Persona file and strength; repeatable; below 0, where the file has it, the opposite pole. "
+            "Example: --wear outgoing/plus.persona:0.8",
+        ),
     ] = None,
     prompt: Annotated[
         str | None,
@@ -43,6 +48,12 @@ def command(
             "--seed", min=0, max=MAX_SEED, help="Sample the answer with this seed; default: greedy. Example: --seed 7"
         ),
     ] = None,
+    repetition_penalty: Annotated[
+        float,
+        typer.Option(
+            "--repetition-penalty", min=1, help="1 is none; NPTI uses 1.15. Example: --repetition-penalty 1.15"
+        ),
+    ] = 1.1,
     dtype: Dtype = None,
     device: Device = None,
     revision: Revision = None,
@@ -64,10 +75,10 @@ def command(
     with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
     if prompt is None:
-        Session(lm, plan, max_tokens, seed).run()
+        Session(lm, plan, Answering(max_tokens, seed, repetition_penalty)).run()
         return
     with lm.wear(plan), working("answering"):
-        answer = lm.chat(prompt, max_tokens=max_tokens, seed=seed)
+        answer = lm.chat(prompt, max_tokens=max_tokens, seed=seed, repetition_penalty=repetition_penalty)
     if json_output:
         print_json({"model": lm.name, "worn": [[p.name, s] for p, s in plan.items], "prompt": prompt, "answer": answer})
     else:
@@ -88,13 +99,22 @@ def read_wear(spec: str) -> Plan:
     return Plan.of(open_persona(path if mark and path else spec), strength)
 
 
+@dataclass(frozen=True)
+class Answering:
+    """How a session answers."""
+
+    max_tokens: int
+    seed: int | None
+    repetition_penalty: float
+
+
 class Session:
     """A dialogue at the terminal; the plan stays on between turns and is changed by commands."""
 
-    def __init__(self, lm: LanguageModel, plan: Plan, max_tokens: int, seed: int | None) -> None:
+    def __init__(self, lm: LanguageModel, plan: Plan, how: Answering) -> None:
         from temperament.generate import Message
 
-        self._lm, self._plan, self._max_tokens, self._seed = lm, plan, max_tokens, seed
+        self._lm, self._plan, self._how = lm, plan, how
         self._history: list[Message] = []
         self._worn = ExitStack()
 
@@ -143,7 +163,7 @@ class Session:
         from temperament.generate import Message
 
         turns = [*self._history, Message("user", question)]
-        answer = self._lm.chat(turns, max_tokens=self._max_tokens, seed=self._seed)
+        answer = self._lm.chat(turns, **asdict(self._how))
         self._history = [*turns, Message("assistant", answer)]
         out.print(answer)
 
@@ -158,7 +178,7 @@ class Session:
         try:
             for label, shown in pairs:
                 self._put_on(shown)
-                answer = self._lm.chat(questions[-1], max_tokens=self._max_tokens, seed=self._seed)
+                answer = self._lm.chat(questions[-1], **asdict(self._how))
                 out.print(f"{label}:\n{answer}\n")
         finally:
             self._put_on(plan)

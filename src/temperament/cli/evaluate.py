@@ -34,7 +34,9 @@ def command(
     measure: Annotated[
         str, typer.Option("--measure", help="Measures, joined by commas. Example: --measure separation,auc")
     ] = ALL_MEASURES,
-    strength: Annotated[float, typer.Option("--strength", help="Strength from 0 to 1. Example: --strength 0.7")] = 1.0,
+    strength: Annotated[
+        float, typer.Option("--strength", help="Strength; masks take 0 to 1, neurons any. Example: --strength 0.7")
+    ] = 1.0,
     controls: Annotated[
         str,
         typer.Option(
@@ -87,7 +89,7 @@ def command(
     from temperament.evaluation.run import check_controls, check_pair, find_measures
     from temperament.language_model import load
     from temperament.personas import Plan, open_persona
-    from temperament.signatures import load_signatures
+    from temperament.signatures import load_neuron_signatures, load_signatures
 
     names = tuple(part.strip() for part in measure.split(",") if part.strip())
     find_measures(names)
@@ -113,7 +115,8 @@ def command(
             )
         pair = None
     else:
-        pair = load_signatures(beside) if "shuffled" in chosen or signatures else None
+        read = load_neuron_signatures if first.kind == "neurons" else load_signatures
+        pair = read(beside) if "shuffled" in chosen or signatures else None
     with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
     records = ensure_folder(folder or plus.parent / "evaluation")

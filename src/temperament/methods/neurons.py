@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
+from math import floor
 from typing import Literal
 
 import torch
@@ -64,7 +66,7 @@ def choose(
         if threshold is not None:
             wanted = max(int((value > threshold).sum()), least)
         else:
-            wanted = number if number is not None else int(len(delta) * (share or 0))
+            wanted = number if number is not None else floor(Decimal(str(share or 0)) * len(delta))
         order = torch.argsort(value, descending=True, stable=True)[: min(wanted, int((value > 0).sum()))]
         chosen.append(order)
     return torch.cat(chosen).sort().values

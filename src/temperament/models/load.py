@@ -44,6 +44,8 @@ class WearSession:
     ended: bool = False
     #: What it wears on neurons: one entry for all rows of a batch, or one per row (see ``wear.neurons``).
     neurons: tuple[Any, ...] = ()
+    #: Number of rows that a batch must have, where every row wears a plan of its own; else 0.
+    rows: int = 0
 
 
 class LoadedModel:
@@ -75,8 +77,8 @@ class LoadedModel:
         self.worn: tuple[str, ...] = ()
         #: Blocks that wear something, outermost first.
         self.sessions: list[WearSession] = []
-        #: Attached hooks of the neuron edits that all sessions together ask for.
-        self.neuron_hooks: ExitStack = ExitStack()
+        #: What takes the neuron edits of all sessions off the model again; each may be called twice.
+        self.neuron_hooks: list[Callable[[], None]] = []
         #: Column of the last prompt token, one for all rows or (rows,); None: every position is part of a response.
         self.response_start: int | Tensor | None = None
         #: One per worn mask, outermost first: puts the original values back into a copy of a weight.
@@ -100,7 +102,7 @@ class LoadedModel:
     @property
     def rows_worn(self) -> int:
         """How many rows of a batch wear plans of their own; 0 where all rows wear the same."""
-        return max((len(session.neurons) for session in self.sessions if len(session.neurons) > 1), default=0)
+        return max((session.rows for session in self.sessions), default=0)
 
     @property
     def max_tokens(self) -> int:

@@ -112,8 +112,8 @@ def _check_signatures(
         expected = signature_provenance(lm, data, tokens, seed)
     else:
         expected = neuron_provenance(lm, data, tokens, seed, writing)
-    for name in ("model", "data", "tokens", "seed"):
-        if signatures.provenance.get(name) != expected[name]:
+    for name in ("model", "data", "tokens", "seed", "max_tokens", "repetition_penalty", "rows"):
+        if signatures.provenance.get(name) != expected.get(name):
             raise TemperamentError(
                 f"the signatures given were collected with another {name}",
                 "leave them out, and they are collected anew",

@@ -167,6 +167,7 @@ class Watcher:
     begin: int = 0
     counted: Tensor | None = None
     everything: bool = field(default=False, init=False)
+    seen: int = field(default=0, init=False)
 
     def watch(self, begin: int, counted: Tensor | None) -> None:
         self.begin, self.counted = begin, counted
@@ -177,6 +178,8 @@ class Watcher:
         if self.counted is None:
             return
         values = values[:, self.begin :]
+        if site.layer == 0:
+            self.seen += int(self.counted.sum())
         self.tally.add(site, values.flatten(0, 1) if self.everything else values[self.counted])
 
     # the streamer protocol of transformers: ``generate`` puts the prompt, then the new tokens of every step
@@ -204,6 +207,7 @@ class Watcher:
 
     def write(self, rows: Sequence[Row], writing: Writing) -> list[Transcript]:
         """Let the model answer one batch of scenes; the passes that read its own tokens count."""
+        self.seen = 0
         answers = generate_ids(
             self.lm,
             [ids for _, _, ids in rows],
@@ -212,7 +216,14 @@ class Watcher:
             streamer=self,
         )
         # a token that ends an answer, or is the last one allowed, is never read
-        self.tally.count(sum(min(len(answer), writing.max_tokens - 1) for answer in answers))
+        written = sum(min(len(answer), writing.max_tokens - 1) for answer in answers)
+        if self.seen != written:
+            raise TemperamentError(
+                f"{written} tokens were written, but {self.seen} counted: generation on {self.lm.device.type} does not "
+                "report its tokens step by step",
+                "use --device cpu, or the source texts",
+            )
+        self.tally.count(written)
         decode = self.lm.tokenizer.decode
         return [
             Transcript(pole, scene.description, scene.question, str(decode(answer)), len(answer))

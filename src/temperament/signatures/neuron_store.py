@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from temperament.atomic import write_bytes
+from temperament.calibration.contrast import POLES
 from temperament.container import checked_tensor, read_container, write_container
 from temperament.errors import TemperamentError
 from temperament.models import NeuronSite
@@ -39,10 +41,12 @@ class Transcript:
 
 def save_neuron_signatures(folder: Path, pair: NeuronSignaturePair) -> None:
     """Write both poles, one file each."""
-    for name, signature in zip(_FILES, (pair.plus, pair.minus), strict=True):
+    for pole, name in zip(POLES, _FILES, strict=True):
+        signature = pair.pole(pole)
         header = {
             "format_version": FORMAT_VERSION,
             "kind": "neuron signature",
+            "pole": pole,
             "provenance": pair.provenance,
             "groups": sorted(pair.groups),
             "tokens": [half.tokens for half in signature.halves],
@@ -55,7 +59,7 @@ def save_neuron_signatures(folder: Path, pair: NeuronSignaturePair) -> None:
 def load_neuron_signatures(folder: Path) -> NeuronSignaturePair:
     """Read both poles; any damage is a ``TemperamentError``."""
     poles, headers = [], []
-    for name in _FILES:
+    for pole, name in zip(POLES, _FILES, strict=True):
         path = folder / name
         tensors, header = read_container(path, kind="neuron signature file", remedy=_REMEDY)
         if header.get("format_version") != FORMAT_VERSION or header.get("kind") != "neuron signature":
@@ -65,7 +69,9 @@ def load_neuron_signatures(folder: Path) -> NeuronSignaturePair:
             (histogram,) = _parted(checked_tensor(tensors, "histogram", torch.uint8, 1), [header["parts"]])
             first, second = (Counts(int(n), row) for n, row in zip(header["tokens"], active, strict=True))
             header["provenance"]["model"], frozenset(header["groups"])
-        except (KeyError, TypeError, ValueError) as error:
+            if header["pole"] != pole or sum(map(len, histogram.dense())) != active.shape[1]:
+                raise ValueError(f"not the statistics of the {pole} pole, or not of all neurons")
+        except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise TemperamentError(f"{path} is damaged ({error!r})", _REMEDY) from None
         poles.append(NeuronSignature((first, second), histogram))
         headers.append(header)
@@ -121,7 +127,7 @@ def load_partial_neurons(folder: Path, key: str, sites: Sequence[NeuronSite]) ->
         if [layer.shape for layer in dense] != [layer.shape for layer in empty_histogram(sites)] or len(slots) != 4:
             return None
         return Tally(int(header["done"]), slots, list(histograms[:-1]), dense), transcripts
-    except (TemperamentError, KeyError, TypeError, ValueError):
+    except (TemperamentError, KeyError, TypeError, ValueError, IndexError, zlib.error):
         return None
 
 

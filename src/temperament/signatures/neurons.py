@@ -68,7 +68,7 @@ def add_values(histogram: Tensor, values: Tensor) -> None:
     """Count ``values`` (tokens, neurons) of any float type into ``histogram`` (neurons, bins) int32, in place."""
     neurons = values.shape[1]
     offsets = torch.arange(neurons, dtype=torch.int32, device=values.device) * BINS
-    bins = values.float().mul_(BINS / TOP).clamp_(0, BINS - 1).to(torch.int32).add_(offsets).view(-1)
+    bins = (values.float() * (BINS / TOP)).clamp_(0, BINS - 1).to(torch.int32).add_(offsets).view(-1)
     histogram.view(-1).index_add_(0, bins, torch.ones_like(bins))
 
 
@@ -83,7 +83,8 @@ def quantile(histogram: Tensor, q: float) -> Tensor:
     index = torch.searchsorted(cumulative, target).clamp_max(BINS - 1)
     inside = counts.gather(1, index)
     fraction = (target - (cumulative.gather(1, index) - inside)) / inside.clamp_min(1)
-    return ((index + fraction.clamp(0, 1)) * (TOP / BINS)).squeeze(1)
+    fraction = torch.where(index == BINS - 1, 1.0, fraction.clamp(0, 1))
+    return ((index + fraction) * (TOP / BINS)).squeeze(1)
 
 
 @dataclass(frozen=True)

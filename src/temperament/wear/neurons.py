@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from typing import Any
@@ -68,26 +67,31 @@ def wear_neurons(lm: LoadedModel, session: WearSession, rows: tuple[Row, ...]) -
 
     What outer sessions wear stays on; all of it is combined by the rule of ``combine``.
     """
+    todo = [True]
 
     def off() -> None:
-        session.neurons = ()
-        _attach(lm)
+        if todo:
+            session.neurons = ()
+            _attach(lm)
+            todo.clear()
 
-    _combined(lm, rows)  # a conflict shows before anything is attached
     for _ in range(2):  # where an interrupt stops the first, the second goes on
         session.stack.callback(off)
     session.neurons = rows
     _attach(lm)
 
 
-def _combined(lm: LoadedModel, more: tuple[Row, ...] = ()) -> tuple[Row, ...]:
-    """The rows that all sessions, outermost first, ask for together."""
+def combined_rows(lm: LoadedModel, more: tuple[Row, ...] = (), per_row: int = 0) -> tuple[Row, ...]:
+    """The rows that all sessions, outermost first, and ``more`` ask for together; an error if they cannot be one.
+
+    ``per_row`` is the number of rows in ``more`` if each row of a batch is to wear its own, else 0.
+    """
+    if per_row and lm.rows_worn not in (0, per_row):
+        raise TemperamentError(
+            f"{per_row} plans, one per row, inside a block that has {lm.rows_worn}", "give equally many"
+        )
     total: tuple[Row, ...] = ((),)
     for rows in (*(session.neurons for session in lm.sessions), more):
-        if len(total) > 1 and len(rows) > 1 and len(total) != len(rows):
-            raise TemperamentError(
-                f"{len(rows)} plans, one per row, inside a block that has {len(total)}", "give equally many"
-            )
         count = max(len(total), len(rows))
         if rows:
             total = tuple(total[i % len(total)] + rows[i % len(rows)] for i in range(count))
@@ -102,14 +106,12 @@ def _combined(lm: LoadedModel, more: tuple[Row, ...] = ()) -> tuple[Row, ...]:
 
 def _attach(lm: LoadedModel) -> None:
     """Replace the hooks on the model by those for what all sessions wear now; none are left when nothing is worn."""
-    lm.neuron_hooks.close()
-    rows = _combined(lm)
-    if not any(rows):
-        return
-    hooks = _Hooks(lm, rows)
-    with ExitStack() as stack:
-        hooks.attach(stack)
-        lm.neuron_hooks = stack.pop_all()
+    while lm.neuron_hooks:
+        lm.neuron_hooks[-1]()  # first called, then forgotten: an interrupt between the two loses none
+        lm.neuron_hooks.pop()
+    rows = combined_rows(lm)
+    if any(rows):
+        _Hooks(lm, rows).attach()
 
 
 class _Hooks:
@@ -137,18 +139,18 @@ class _Hooks:
             if bool((table[:, 0] != 1).any()) or bool((table[:, 1] != 0).any()):
                 self._tables[site.layer] = table
 
-    def attach(self, stack: ExitStack) -> None:
-        lm = self._lm
+    def attach(self) -> None:
+        lm, hooks = self._lm, self._lm.neuron_hooks
         root = lm.family.blocks.partition(".")[0]
-        stack.callback(lm.model.get_submodule(root).register_forward_pre_hook(self._locate, with_kwargs=True).remove)
+        hooks.append(lm.model.get_submodule(root).register_forward_pre_hook(self._locate, with_kwargs=True).remove)
         for site in lm.neurons:
             if site.layer in self._tables:
 
                 def edit(_: nn.Module, __: Any, output: Tensor, layer: int = site.layer) -> Tensor:
                     return self._edit(layer, output)
 
-                stack.callback(lm.module(site.name).register_forward_hook(edit).remove)
-        _declare_generation(lm, stack)
+                hooks.append(lm.module(site.name).register_forward_hook(edit).remove)
+        _declare_generation(lm)
 
     def _locate(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Before a forward pass: which columns of it belong to responses."""
@@ -159,9 +161,10 @@ class _Hooks:
         if tokens is None:
             raise TemperamentError("a forward pass without input_ids or inputs_embeds", "give one of them by name")
         batch, columns = tokens.shape[:2]
-        if self._rows > 1 and batch != self._rows:
+        wanted = self._lm.rows_worn
+        if wanted and batch != wanted:
             raise TemperamentError(
-                f"{self._rows} plans are worn, one per row, but the batch has {batch} rows", "give one plan per row"
+                f"{wanted} plans are worn, one per row, but the batch has {batch} rows", "give one plan per row"
             )
         start = self._lm.response_start
         cache = kwargs.get("past_key_values")
@@ -220,7 +223,7 @@ def _dropout(seed: int, layer: int, chunk: int, width: int) -> Tensor:
     return torch.rand(_CHUNK, width, generator=generator) >= RELEASED_DROPOUT
 
 
-def _declare_generation(lm: LoadedModel, stack: ExitStack) -> None:
+def _declare_generation(lm: LoadedModel) -> None:
     """While neurons are worn, ``model.generate`` declares the last column of its prompt as the start."""
     own = lm.model.__dict__
     before: Any = own.get("generate")
@@ -237,5 +240,11 @@ def _declare_generation(lm: LoadedModel, stack: ExitStack) -> None:
         with lm.responding(prompt.shape[1] - 1):
             return plain(inputs, *args, **kwargs)
 
+    def put_back() -> None:
+        if before is None:
+            own.pop("generate", None)
+        else:
+            own["generate"] = before
+
+    lm.neuron_hooks.append(put_back)
     lm.model.generate = generate  # type: ignore[assignment]
-    stack.callback(own.pop if before is None else own.__setitem__, "generate", before)

@@ -10,7 +10,7 @@ from temperament.models import LoadedModel
 from temperament.models.load import WearSession
 from temperament.personas import MaskEdit, NeuronEdit, Persona, Plan, PromptEdit
 from temperament.wear.masks import wear_masks
-from temperament.wear.neurons import Row, wear_neurons
+from temperament.wear.neurons import Row, combined_rows, wear_neurons
 
 Worn = Persona | Plan | None
 
@@ -30,10 +30,12 @@ def wear(lm: LoadedModel, worn: Worn | Sequence[Worn], strength: float = 1.0) ->
         persona.edit.check(lm)
     if rows != [worn]:
         _check_rows(plans)
-    session = WearSession()
     neurons = tuple(_neurons(plan) for plan in plans)
-    lm.sessions.append(session)
+    per_row = len(rows) if rows != [worn] and any(neurons) else 0
+    combined_rows(lm, neurons, per_row)  # a conflict shows before the first weight changes
+    session = WearSession(rows=per_row)
     try:
+        lm.sessions.append(session)
         for persona, share in plans[0].active if len(plans) == 1 else ():
             if isinstance(persona.edit, MaskEdit):
                 wear_masks(lm, persona.edit.masks(lm), share, session.stack)
@@ -48,9 +50,17 @@ def wear(lm: LoadedModel, worn: Worn | Sequence[Worn], strength: float = 1.0) ->
     finally:
         # Edits come off in reverse order only: a block that ends before an inner one waits for it.
         session.ended = True
-        while lm.sessions and lm.sessions[-1].ended:
+        _take_off(lm)
+
+
+def _take_off(lm: LoadedModel) -> None:
+    """Undo every ended block that no running one lies inside of, innermost first, whatever one of them raises."""
+    if lm.sessions and lm.sessions[-1].ended:
+        try:
             lm.sessions[-1].stack.close()
+        finally:
             lm.sessions.pop()
+            _take_off(lm)
 
 
 def _neurons(plan: Plan) -> Row:
