@@ -363,7 +363,7 @@ def test_recipes_refuse_unfit_vectors() -> None:
         ("wanda", {"variant": "new"}, ("setting 'variant'", "'published' or 'released'")),
         ("sparse", {"damping": -0.1}, ("setting 'damping'", "greater than or equal to 0")),
         ("sparse", {"damping": float("nan")}, ("setting 'damping'",)),
-        ("sparse", {"block": 1}, ("setting 'block'", "block=None")),
+        ("sparse", {"block": 1}, ("setting 'block'", "damping=0.01, block")),
         ("sparse", {"block": 2.5}, ("setting 'block'",)),
         ("contrastive-wanda", {"link": "gelu"}, ("setting 'link'", "'relu' or 'softplus'")),
         ("contrastive-wanda", {"temperature": 0}, ("setting 'temperature'", "greater than 0")),

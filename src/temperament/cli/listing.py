@@ -73,7 +73,7 @@ def _methods() -> list[dict[str, Any]]:
             "name": method.name,
             "score": method.equation,
             "about": method.summary,
-            "settings": ", ".join(f"{key}={field.default}" for key, field in method.parameters.model_fields.items()),
+            "settings": method.settings,
             "sparsity": getattr(method, "sparsity", "–"),
         }
         for method in METHODS

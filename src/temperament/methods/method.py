@@ -25,6 +25,12 @@ class Method:
     summary: str
     parameters: type[Parameters]
 
+    @property
+    def settings(self) -> str:
+        """Names and defaults of the parameters; those without one by name only."""
+        values = self.parameters().model_dump()
+        return ", ".join(key if value is None else f"{key}={value}" for key, value in values.items())
+
     def read(self, settings: dict[str, Any]) -> Any:
         """Validate settings; the error names the first wrong one and what was expected."""
         try:
@@ -32,9 +38,8 @@ class Method:
         except ValidationError as error:
             fault = error.errors()[0]
             name = ".".join(map(str, fault["loc"]))
-            known = ", ".join(f"{key}={field.default}" for key, field in self.parameters.model_fields.items())
             message = "no such setting" if fault["type"] == "extra_forbidden" else fault["msg"]
             where = f"setting {name!r}: " if name else ""
             raise TemperamentError(
-                f"{self.name}: {where}{message}", f"settings and defaults: {known or 'none'}"
+                f"{self.name}: {where}{message}", f"settings and defaults: {self.settings or 'none'}"
             ) from None
