@@ -92,6 +92,7 @@ def _texts(lm: LanguageModel, contrast: Contrast, rounds: int) -> Row:
         with watching(lm, Tally.zeros(lm.neurons)) as watcher:
             for batch in queue:
                 watcher.read(batch, whole=False)
+            watcher.tally.flush()
 
     pairing = alternate(watched, plain, rounds)
     return Row(
@@ -120,6 +121,7 @@ def _writing(lm: LanguageModel, rounds: int) -> Row:
     def watched() -> None:
         with watching(lm, Tally.zeros(lm.neurons)) as watcher:
             watcher.write(rows, writing)
+            watcher.tally.flush()
 
     pairing = alternate(plain, watched, rounds)
     return Row(

@@ -23,7 +23,7 @@ PROVENANCE = {"model": "m", "data": "d", "seed": "42"}
 def histogram_of(values: Tensor) -> Tensor:
     """The counts of values (tokens, neurons)."""
     histogram = torch.zeros(values.shape[1], BINS, dtype=torch.int32)
-    add_values(histogram, values.clone())
+    add_values(histogram, values.T.contiguous())
     return histogram
 
 

@@ -107,7 +107,7 @@ def test_values_are_left_as_they_are(dtype: torch.dtype) -> None:
     """They are the activations of the model, which the next module reads."""
     values = random_values().to(dtype)
     before = values.clone()
-    add_values(torch.zeros(5, BINS, dtype=torch.int32), values)
+    add_values(torch.zeros(5, BINS, dtype=torch.int32), values.T)
     assert torch.equal(values, before)
 
 
@@ -128,7 +128,7 @@ def test_neither_order_nor_batches_of_tokens_matter() -> None:
     assert torch.equal(histogram_of(values[order]), whole)
     grown = torch.zeros_like(whole)
     for part in torch.split(values, 7):
-        add_values(grown, part)
+        add_values(grown, part.T)
     assert torch.equal(grown, whole)
     assert whole.sum(1).tolist() == [100] * 5
 
@@ -156,7 +156,7 @@ def test_a_tally_counts_what_is_above_zero() -> None:
 def test_nothing_to_count_changes_nothing() -> None:
     histogram = histogram_of(random_values())
     before = histogram.clone()
-    add_values(histogram, torch.zeros(0, 5))
+    add_values(histogram, torch.zeros(5, 0))
     assert torch.equal(histogram, before)
 
 

@@ -158,29 +158,21 @@ def queue_scenes(lm: LoadedModel, data: RolePlay, seed: int, writing: Writing) -
 class Watcher:
     """What the hooks on the activations count at the moment.
 
-    ``begin`` is the first column of interest and ``counted`` (rows, columns from there) says which positions
-    count; while ``counted`` is None nothing does.
+    ``counted`` are the positions that count, as numbers row · columns + column of the batch; None: nothing does.
     """
 
     lm: LoadedModel
     tally: Tally
-    begin: int = 0
     counted: Tensor | None = None
-    everything: bool = field(default=False, init=False)
     seen: int = field(default=0, init=False)
-
-    def watch(self, begin: int, counted: Tensor | None) -> None:
-        self.begin, self.counted = begin, counted
-        self.everything = counted is not None and bool(counted.all())
 
     def see(self, site: NeuronSite, values: Tensor) -> None:
         """Called by the hook with the values of a layer, (rows, tokens, neurons)."""
         if self.counted is None:
             return
-        values = values[:, self.begin :]
         if site.layer == 0:
-            self.seen += int(self.counted.sum())
-        self.tally.add(site, values.flatten(0, 1) if self.everything else values[self.counted])
+            self.seen += len(self.counted)
+        self.tally.add(site, values.flatten(0, 1).index_select(0, self.counted))
 
     # the streamer protocol of transformers: ``generate`` puts the prompt, then the new tokens of every step
 
@@ -190,18 +182,18 @@ class Watcher:
             self.alive = torch.ones(len(tokens), dtype=torch.bool)
             return
         self.alive = self.alive & ~torch.isin(tokens, self.ends)
-        alive = self.alive.to(self.lm.device).unsqueeze(1)
-        self.watch(0, alive if bool(self.alive.any()) else None)
+        self.counted = self.alive.nonzero().squeeze(1).to(self.lm.device)
 
     def end(self) -> None:
-        self.watch(0, None)
+        self.counted = None
 
     def read(self, batch: Batch, *, whole: bool) -> list[Transcript]:
         """One forward pass over given texts; response tokens count, or with ``whole`` every token."""
         begin, counted = counted_tokens(batch, whole=whole)
-        self.watch(begin, counted.bool().to(self.lm.device))
+        rows, columns = counted.nonzero(as_tuple=True)
+        self.counted = (rows * batch.ids.shape[1] + begin + columns).to(self.lm.device)
         backbone(self.lm)(input_ids=batch.ids.to(self.lm.device), use_cache=False)
-        self.watch(0, None)
+        self.end()
         self.tally.count(int(counted.sum()))
         return []
 

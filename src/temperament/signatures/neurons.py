@@ -65,11 +65,11 @@ class Histogram:
 
 
 def add_values(histogram: Tensor, values: Tensor) -> None:
-    """Count ``values`` (tokens, neurons) of any float type into ``histogram`` (neurons, bins) int32, in place."""
-    neurons = values.shape[1]
-    offsets = torch.arange(neurons, dtype=torch.int32, device=values.device) * BINS
-    bins = (values.float() * (BINS / TOP)).clamp_(0, BINS - 1).to(torch.int32).add_(offsets).view(-1)
-    histogram.view(-1).index_add_(0, bins, torch.ones_like(bins))
+    """Count ``values`` (neurons, tokens) of any float type into ``histogram`` (neurons, bins) int32, in place."""
+    offsets = torch.arange(len(values), dtype=torch.int32, device=values.device).unsqueeze(1) * BINS
+    scaled = values.to(torch.float32, copy=True).mul_(BINS / TOP).clamp_(0, BINS - 1)  # the values are the model's own
+    bins = scaled.to(torch.int32).add_(offsets).reshape(-1)
+    histogram.view(-1).index_add_(0, bins, torch.ones(1, dtype=torch.int32, device=bins.device).expand(len(bins)))
 
 
 def quantile(histogram: Tensor, q: float) -> Tensor:

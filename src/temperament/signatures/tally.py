@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 from temperament.models import NeuronSite
 from temperament.signatures.neurons import BINS, Counts, Histogram, NeuronSignature, add_values
+
+#: Tokens gathered before they are counted.
+_GATHER = 512
 
 
 class Tally:
@@ -24,6 +28,7 @@ class Tally:
         self.finished = finished
         self.dense = dense
         self._slot = 0
+        self._waiting: dict[int, tuple[NeuronSite, list[Tensor]]] = {}
 
     @staticmethod
     def zeros(sites: Sequence[NeuronSite]) -> Tally:
@@ -36,6 +41,8 @@ class Tally:
 
     def begin(self, slot: int) -> None:
         """The next batch belongs to ``slot``."""
+        if slot != self._slot:
+            self.flush()
         self._slot = slot
         while len(self.finished) < slot // 2:
             self._close()
@@ -46,9 +53,33 @@ class Tally:
             layer.zero_()
 
     def add(self, site: NeuronSite, values: Tensor) -> None:
-        """Count the values (tokens, neurons) of one layer."""
-        self.slots[self._slot].active[site.slice] += (values > 0).sum(0)
-        add_values(self.dense[site.layer], values)
+        """Count the values (tokens, neurons) of one layer, when enough have gathered.
+
+        A histogram of a whole model lies outside every cache: each visit to it should be worth the way.
+        """
+        waiting = self._waiting.setdefault(site.layer, (site, []))[1]
+        waiting.append(values)
+        if site.layer == len(self.dense) - 1 and sum(map(len, waiting)) >= _GATHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Count what is waiting; layers are independent of each other, so the CPU takes several at a time."""
+        waiting, self._waiting = list(self._waiting.values()), {}
+        if self.dense[0].device.type != "cpu" or torch.get_num_threads() == 1:
+            for site, parts in waiting:
+                self._count(site, parts)
+            return
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            list(pool.map(lambda item: self._count(*item), waiting))
+
+    @torch.inference_mode()  # the mode belongs to a thread
+    def _count(self, site: NeuronSite, parts: list[Tensor]) -> None:
+        by_neuron = torch.cat(parts).T.contiguous()
+        # the sign of a float is that of its bits as an integer, and integers compare several times faster than bf16
+        bits = by_neuron.view(torch.int16 if by_neuron.element_size() == 2 else torch.int32)
+        positive = (bits > 0).view(torch.uint8).sum(1, dtype=torch.int32)
+        self.slots[self._slot].active[site.slice] += positive
+        add_values(self.dense[site.layer], by_neuron)
 
     def count(self, tokens: int) -> None:
         """So many tokens were counted in this batch."""
@@ -61,10 +92,12 @@ class Tally:
 
     def histograms(self) -> list[Histogram]:
         """Of the poles begun so far."""
+        self.flush()
         return [*self.finished, Histogram.of(self.dense)]
 
     def signatures(self) -> tuple[NeuronSignature, NeuronSignature]:
         """Both poles; nothing may be added afterwards."""
+        self.flush()
         while len(self.finished) < 2:
             self._close()
         first, second, third, fourth = (Counts(slot.tokens, slot.active.cpu()) for slot in self.slots)
