@@ -170,7 +170,7 @@ def test_sweep_skips_thresholds_without_neurons(model: str, tmp_path: Path, caps
         (["extract", "--method", "neurons", "--threshold", "2"], ("'threshold'", "less than 1")),
         (["extract", "--method", "neurons", "--threshold", "0.1", "--set", "count=5"], ("one of threshold, count",)),
         (["extract", "--method", "neurons", "--set", "gamma=nan"], ("'gamma'",)),
-        (["extract", "--method", "neurons", "--source", "generate", "--max-tokens", "1"], ("give 2 tokens",)),
+        (["extract", "--method", "neurons", "--source", "generate", "--max-tokens", "1"], ("allow 2 tokens",)),
         (["extract", "--method", "neurons", "--threshold", "0.999"], ("largest |δ| is", "lower the threshold")),
         (["sweep", "--over", "strength", "--values", "1"], ("--over strength", "gamma or threshold")),
         (["sweep", "--over", "gamma", "--values", "a,b"], ("'a,b' holds no numbers",)),

@@ -239,7 +239,8 @@ def test_every_neuron_and_transcript_agrees_on_how_much_was_counted(tiny_llama: 
         assert pair.pole(pole).counts.tokens == written
         for layer in pair.pole(pole).histogram.dense():
             assert set(layer.sum(1).tolist()) == {written}
-    assert list(tmp_path.iterdir()) == [tmp_path / "transcripts.jsonl"]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"transcripts.jsonl", "neurons-plus.safetensors", "neurons-minus.safetensors"}, "nothing partial"
 
 
 def test_the_same_result_twice(tiny_llama: LoadedModel, tmp_path: Path) -> None:
@@ -488,7 +489,7 @@ def test_a_second_extraction_makes_no_forward_pass(
 
 @pytest.mark.parametrize(("max_tokens", "rows"), [(1, 2), (0, 2), (8, 0)])
 def test_writing_too_little_is_refused(max_tokens: int, rows: int) -> None:
-    with refused(f"{max_tokens} tokens in {rows} rows", "give 2 tokens and 1 row or more"):
+    with refused(f"{max_tokens} tokens in {rows} rows", "allow 2 tokens or more"):
         Writing(max_tokens=max_tokens, rows=rows)
 
 

@@ -78,7 +78,7 @@ def analyze_neurons(folder: Path) -> NeuronAnalysis:
     """Analyse the neuron personas of a folder: one extraction, or a folder with several extractions in it."""
     found = dict(_personas(folder))
     edits = {name: edit for name, (_, edit) in found.items()}
-    models = {str(persona.provenance.get("model", {}).get("fingerprint")) for persona, _ in found.values()}
+    models = {str(_fact(persona, "model", "fingerprint")) for persona, _ in found.values()}
     widths = {edit.widths for edit in edits.values()}
     if len(models) > 1 or len(widths) > 1:
         raise TemperamentError(
@@ -89,7 +89,7 @@ def analyze_neurons(folder: Path) -> NeuronAnalysis:
     statistics = {name: _statistics(folder, name, persona) for name, (persona, _) in found.items()}
     first = next(iter(found.values()))[0]
     return NeuronAnalysis(
-        str(first.provenance.get("model", {}).get("name", "unknown")),
+        str(_fact(first, "model", "name") or "unknown"),
         shape,
         {name: _by_layer(edit.neurons, shape) for name, edit in edits.items()},
         {a: {b: _overlap(edits[a].neurons, edits[b].neurons) for b in edits} for a in edits},
@@ -115,7 +115,12 @@ def _personas(folder: Path) -> list[tuple[str, tuple[Persona, NeuronEdit]]]:
 
 
 def _own_name(persona: Persona) -> str:
-    return str(persona.provenance.get("data", {}).get("name", persona.name))
+    return str(_fact(persona, "data", "name") or persona.name)
+
+
+def _fact(persona: Persona, part: str, key: str) -> Any:
+    facts = persona.provenance.get(part)
+    return facts.get(key) if isinstance(facts, Mapping) else None
 
 
 def _statistics(folder: Path, name: str, persona: Persona) -> NeuronSignaturePair | None:

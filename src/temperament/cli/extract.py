@@ -88,6 +88,8 @@ def command(
         raise TemperamentError(f"the method {method} has no sparsity", "use --threshold, or --set count=N or share=S")
     if source == "generate" and plan:
         raise TemperamentError(f"--source generate with --method {method}", "use --method neurons")
+    if source == "generate" and tokens != "response":
+        raise TemperamentError(f"--tokens {tokens} with --source generate", "leave it out: what is written counts")
     writing = Writing(max_tokens=max_tokens)
     data = calibration_data(contrast, source, limit, seed)
     for note in data.notes:
@@ -130,6 +132,12 @@ def command(
         **found.details,
         "bytes": {pole: path.stat().st_size for pole, path in paths.items()},
     }
+    fewest = min(origin["data"]["tokens"].values())
+    if "neurons" in found.details and fewest < _ENOUGH:
+        err.print(
+            f"note: only {fewest} tokens of a pole were counted; with few of them most neurons differ by chance",
+            soft_wrap=True,
+        )
     if json_output:
         print_json(result)
         return
@@ -137,6 +145,10 @@ def command(
 
     out.print(extraction_table(result))
     out.print(f"written: {', '.join(map(str, paths.values()))} and {folder / 'signatures'}/", soft_wrap=True)
+
+
+#: Tokens per pole below which activation probabilities are too uncertain for the usual threshold.
+_ENOUGH = 500
 
 
 def calibration_data(spec: str, source: str, limit: int | None, seed: int) -> Contrast | RolePlay:

@@ -59,7 +59,7 @@ def run(arguments: list[str] | None = None) -> int:
     except TemperamentError as error:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("interrupted: nothing is lost; run the same command again to go on\n")
+        sys.stderr.write("interrupted: what was finished is kept; run the same command again to go on\n")
         return _INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()

@@ -24,6 +24,8 @@ def generate(
 
     Inside ``wear([plan, None, ...])`` row i wears plan i.
     """
+    if isinstance(prompts, str):
+        raise TemperamentError("one question was given, not a list of them", "use chat, or put it in a list")
     if lm.rows_worn not in (0, len(prompts)):
         raise TemperamentError(
             f"{len(prompts)} questions, but {lm.rows_worn} plans are worn, one per row", "give one question per plan"

@@ -39,6 +39,7 @@ class Method:
             fault = error.errors()[0]
             name = ".".join(map(str, fault["loc"]))
             message = "no such setting" if fault["type"] == "extra_forbidden" else fault["msg"]
+            message = message.removeprefix("Value error, ")
             where = f"setting {name!r}: " if name else ""
             raise TemperamentError(
                 f"{self.name}: {where}{message}", f"settings and defaults: {self.settings or 'none'}"

@@ -153,6 +153,11 @@ class LoadedModel:
         (left padding), or (rows,) int64. Columns count from the beginning of the sequence, cached or not, padding
         included. Without a declaration every position counts as response.
         """
+        fits = start.dim() == 1 and not start.is_floating_point() if isinstance(start, Tensor) else start >= 0
+        if not fits:
+            raise TemperamentError(
+                f"a response cannot start at {start}", "give a column from 0 on, or a tensor of one column per row"
+            )
         before, self.response_start = self.response_start, start
         try:
             yield

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -41,11 +41,11 @@ class NeuronHeader(BaseModel):
     """How neurons are edited: ``widths`` are the neurons per layer, the rest as in ``NeuronEdit``."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    widths: list[int] = Field(min_length=1)
-    gamma: float = Field(ge=0)
+    widths: list[Annotated[int, Field(ge=1, le=2**24)]] = Field(min_length=1, max_length=2**12)
+    gamma: float = Field(ge=0, le=100)
     weighted: bool
     variant: Literal["published", "released"]
-    seed: int
+    seed: int = Field(ge=0, lt=2**63)
 
 
 class Header(BaseModel):
@@ -182,7 +182,7 @@ def _neuron_edit(header: NeuronHeader, tensors: dict[str, Tensor]) -> NeuronEdit
     delta, a95 = (checked_tensor(tensors, name, torch.float32, 1) for name in ("delta", "a95"))
     if not 0 < len(index) == len(delta) == len(a95):
         raise ValueError(f"{len(index)} neurons with {len(delta)} differences and {len(a95)} values")
-    if min(header.widths) < 1 or int(index.min()) < 0 or int(index.max()) >= sum(header.widths):
+    if int(index.min()) < 0 or int(index.max()) >= sum(header.widths):
         raise ValueError(f"a neuron lies outside the {sum(header.widths)} of the model")
     if bool((index.diff() <= 0).any()):
         raise ValueError("the neurons are not in ascending order")

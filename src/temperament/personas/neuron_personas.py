@@ -17,7 +17,7 @@ from temperament.methods.registry import NeuronParameters
 from temperament.models import LoadedModel
 from temperament.personas.edits import NeuronEdit
 from temperament.personas.persona import Persona
-from temperament.signatures import NeuronSignaturePair, Writing, collect_neurons, save_neuron_signatures
+from temperament.signatures import NeuronSignaturePair, Writing, collect_neurons
 from temperament.signatures.collect import Progress, Tokens
 from temperament.signatures.collect_neurons import neuron_provenance
 from temperament.signatures.neuron_store import find_neuron_signatures
@@ -37,11 +37,12 @@ def neuron_signatures(
     progress: Progress | None,
 ) -> NeuronSignaturePair:
     """Statistics from the folder if they fit, else collected (and kept there)."""
-    found = find_neuron_signatures(folder, neuron_provenance(lm, data, tokens, seed, writing)) if folder else None
+    try:
+        found = find_neuron_signatures(folder, neuron_provenance(lm, data, tokens, seed, writing)) if folder else None
+    except TemperamentError:
+        found = None  # damaged, or half replaced when a run was interrupted: collected anew
     if found is None:
         found = collect_neurons(lm, data, tokens=tokens, seed=seed, writing=writing, folder=folder, progress=progress)
-        if folder:
-            save_neuron_signatures(folder, found)
     for pole in POLES:
         if found.pole(pole).counts.tokens == 0:
             raise TemperamentError(
@@ -66,6 +67,8 @@ def neuron_pair(
     labels none would be left, and a control of another size tells nothing.
     """
     neurons = find_neurons(pair, lm.neurons, _chosen(pair, parameters, like))
+    if len(neurons) == 0 and parameters.share is not None:
+        raise NoNeuronsError(f"a share of {parameters.share} leaves no neuron", "take a larger share, or a count")
     if len(neurons) == 0:
         largest = float(pair.delta.abs().max())
         raise NoNeuronsError(

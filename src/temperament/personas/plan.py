@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from temperament.errors import TemperamentError
 from temperament.personas.persona import Persona
 
 
@@ -28,6 +29,8 @@ class Plan:
         """A plan from a persona, a plan (its strengths multiplied) or nothing."""
         if worn is None:
             return Plan()
+        if not isinstance(worn, Persona | Plan):
+            raise TemperamentError(f"{worn!r} cannot be worn", "give a persona (tp.open reads a file), a plan or None")
         return strength * (worn if isinstance(worn, Plan) else 1.0 * worn)
 
     @property

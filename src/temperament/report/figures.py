@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,9 @@ def _dot_plot(rows: Mapping[str, list[tuple[Measured, bool]]], path: Path, title
 def save_figure(plt: Any, figure: Any, path: Path) -> Path:
     """Write a figure as PNG, atomically."""
     picture = io.BytesIO()
-    figure.savefig(picture, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name in a script the font lacks is drawn as boxes
+        figure.savefig(picture, format="png")
     plt.close(figure)
     write_bytes(path, picture.getvalue())
     return path
@@ -113,5 +116,7 @@ def pyplot() -> Any:
         raise TemperamentError("figures need matplotlib", "pip install 'temperament[plots]'") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
+
+    pyplot.rcParams["text.parse_math"] = False  # a $ in a name is a $
 
     return pyplot

@@ -59,7 +59,7 @@ def _overlap(axes: Any, analysis: NeuronAnalysis) -> None:
     names = list(analysis.overlap)
     values = [[float(analysis.overlap[a][b]["jaccard"] or 0) if a != b else float("nan") for b in names] for a in names]
     top = max((value for row in values for value in row if value == value), default=1) or 1
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=top * 1.4)
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=max(top * 1.4, 0.3))
     for i, a in enumerate(names):
         for j, b in enumerate(names):
             same = analysis.overlap[a][b]["same_sign"]

@@ -29,6 +29,7 @@ from temperament.signatures.neuron_store import (
     Transcript,
     discard_partial_neurons,
     load_partial_neurons,
+    save_neuron_signatures,
     save_partial_neurons,
     save_transcripts,
 )
@@ -52,7 +53,10 @@ class Writing:
 
     def __post_init__(self) -> None:
         if self.max_tokens < 2 or self.rows < 1:
-            raise TemperamentError(f"{self.max_tokens} tokens in {self.rows} rows", "give 2 tokens and 1 row or more")
+            raise TemperamentError(
+                f"{self.max_tokens} tokens in {self.rows} rows",
+                "allow 2 tokens or more (--max-tokens), in 1 row or more",
+            )
 
 
 def neuron_provenance(
@@ -93,8 +97,8 @@ def collect_neurons(
 
     A ``Contrast`` is run through the model once, its response tokens count. A ``RolePlay`` is acted out: the model
     answers every question as every description, greedily, and the tokens it wrote count. With a ``folder`` the
-    work is kept there every half minute, with the transcripts; the next call goes on from it and ends with
-    identical numbers.
+    work is kept there every half minute, with the transcripts, and the result in the end; a call after an interruption
+    goes on from what was kept and ends with identical numbers.
     """
     if lm.worn:
         raise TemperamentError("signatures describe the unedited model, but a persona is worn", "leave lm.wear() first")
@@ -122,12 +126,13 @@ def collect_neurons(
             if folder and tally.done < len(work) and time.monotonic() - saved > _SAVE_EVERY:
                 save_partial_neurons(folder, key, tally, transcripts)
                 saved = time.monotonic()
-    if folder:
-        if transcripts:
-            save_transcripts(folder, transcripts)
-        discard_partial_neurons(folder)
     plus, minus = tally.signatures()
-    return NeuronSignaturePair(plus, minus, provenance, data.group_keys)
+    pair = NeuronSignaturePair(plus, minus, provenance, data.group_keys)
+    if folder:
+        save_transcripts(folder, transcripts)
+        save_neuron_signatures(folder, pair)
+        discard_partial_neurons(folder)  # not before the result is there
+    return pair
 
 
 def queue_scenes(lm: LoadedModel, data: RolePlay, seed: int, writing: Writing) -> list[tuple[int, list[Row]]]:

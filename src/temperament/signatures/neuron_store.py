@@ -89,7 +89,10 @@ def find_neuron_signatures(folder: Path, provenance: dict[str, str] | None = Non
 
 
 def save_transcripts(folder: Path, transcripts: Sequence[Transcript]) -> None:
-    """Everything the model wrote, as JSON lines."""
+    """Everything the model wrote, as JSON lines; no file where it wrote nothing."""
+    if not transcripts:
+        (folder / _TRANSCRIPTS).unlink(missing_ok=True)
+        return
     lines = (json.dumps(asdict(transcript), ensure_ascii=False) for transcript in transcripts)
     write_bytes(folder / _TRANSCRIPTS, ("\n".join(lines) + "\n").encode(errors="replace"))
 

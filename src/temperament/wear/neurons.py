@@ -21,6 +21,9 @@ Item = tuple[NeuronEdit, float]
 #: What one row of a batch wears on its neurons.
 Row = tuple[Item, ...]
 
+#: Settings of ``generate`` that give a question more than one row.
+_SPREADING = ("num_beams", "num_return_sequences")
+
 #: Steps whose dropout is drawn at a time.
 _CHUNK = 64
 
@@ -133,6 +136,10 @@ class _Hooks:
         combined = [combine(row, width) for row in unique]
         self._lookup = torch.tensor([unique.index(row) for row in rows], device=lm.device)
         keep, add = (torch.stack(parts).to(lm.device, lm.dtype) for parts in zip(*combined, strict=True))
+        if not bool(torch.isfinite(add).all()):
+            raise TemperamentError(
+                f"a strength worn raises neurons beyond what {self._lm.dtype} holds", "use smaller strengths"
+            )
         self._tables: dict[int, Tensor] = {}
         for site in lm.neurons:
             table = torch.stack([keep[:, site.slice], add[:, site.slice]], 1)  # (plans, 2, neurons)
@@ -235,6 +242,11 @@ def _declare_generation(lm: LoadedModel) -> None:
             (value for value in (inputs, kwargs.get("input_ids"), kwargs.get("inputs_embeds")) if value is not None),
             None,
         )
+        settings = (getattr(kwargs.get("generation_config"), name, None) or kwargs.get(name) for name in _SPREADING)
+        if lm.rows_worn and any((value or 1) > 1 for value in settings):
+            raise TemperamentError(
+                "beams and several answers per question move rows, but one plan per row is worn", "wear one plan"
+            )
         if prompt is None:
             return plain(inputs, *args, **kwargs)
         with lm.responding(prompt.shape[1] - 1):
