@@ -375,3 +375,10 @@ def test_one_sided_personas_can_be_worn(lm: LanguageModel) -> None:
         changed = (raw != after).any(1)[0].nonzero().flatten().tolist()
         assert changed == half.index.tolist()
         assert bool((after >= raw).all()) == (sign == 1)
+
+
+def test_subtracting_wears_the_opposite(personas: tuple[Persona, Persona, Persona]) -> None:
+    a, b, _ = personas
+    assert (1.5 * a - 0.5 * b).items == ((a, 1.5), (b, -0.5))
+    assert (a - b).items == ((a, 1.0), (b, -1.0))
+    assert (a - (b - 0.5 * a)).items == ((a, 1.0), (b, -1.0), (a, 0.5))

@@ -75,3 +75,6 @@ class Persona:
 
     def __add__(self, other: Persona | Plan) -> Plan:
         return 1.0 * self + other
+
+    def __sub__(self, other: Persona | Plan) -> Plan:
+        return 1.0 * self - other

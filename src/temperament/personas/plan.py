@@ -49,5 +49,8 @@ class Plan:
     def __add__(self, other: Persona | Plan) -> Plan:
         return Plan(self.items + Plan.of(other).items)
 
+    def __sub__(self, other: Persona | Plan) -> Plan:
+        return self + (-Plan.of(other))
+
     def __str__(self) -> str:
         return " + ".join(f"{strength:g}*{persona.name}" for persona, strength in self.items) or "nothing"
