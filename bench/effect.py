@@ -16,10 +16,10 @@ from temperament.report.tables import interval
 SPARSITY = "0.2"
 
 
-def public_file() -> Path | None:
-    """The public extraversion statements, where ``TEMPERAMENT_DATA`` points to them."""
+def public_file(trait: str = "extraversion") -> Path | None:
+    """The public statements on a trait, where ``TEMPERAMENT_DATA`` points to them."""
     root = os.environ.get("TEMPERAMENT_DATA")
-    path = Path(root) / "anthropic_evals" / "persona" / "extraversion.jsonl" if root else None
+    path = Path(root) / "anthropic_evals" / "persona" / f"{trait}.jsonl" if root else None
     return path if path and path.is_file() else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from bench.effect import public_file
 from bench.table import Row
 from bench.timing import alternate
 from temperament.calibration import Contrast, resolve_contrast, resolve_roleplay
@@ -150,9 +150,7 @@ def neuron_effect_rows(say: Callable[[str], None]) -> list[Row]:
 
 
 def _trait(lm: LanguageModel, trait: str) -> list[Row]:
-    root = os.environ.get("TEMPERAMENT_DATA")
-    path = Path(root) / "anthropic_evals" / "persona" / f"{trait}.jsonl" if root else None
-    spec = str(path) if path and path.is_file() else trait
+    spec = str(public_file(trait) or trait)
     label = f"{'public' if spec != trait else 'built-in'} {trait}, neurons, {lm.name}"
     found = extract(lm, resolve_contrast(spec, limit=120, seed=42), method="neurons")
     result = evaluate(

@@ -13,7 +13,7 @@ import torch
 from expect import refused
 from made import neuron_persona
 from support import bits, logits, mixed_contrast, same, tokens
-from wearing import Worn, bare, by_hand, edited, neurons, strip
+from wearing import Worn, by_hand, edited, left_as_found, neurons
 
 from temperament.calibration import resolve_contrast
 from temperament.language_model import LanguageModel
@@ -156,12 +156,8 @@ def personas(model: LanguageModel) -> tuple[Persona, Persona, Persona]:
 @pytest.fixture
 def lm(model: LanguageModel) -> Iterator[LanguageModel]:
     """A model that every test must leave as it was found."""
-    before = bits(model.model)
-    assert bare(model)
-    yield model
-    clean = bare(model) and same(bits(model.model), before)
-    strip(model)
-    assert clean
+    with left_as_found(model):
+        yield model
 
 
 def worn(lm: LanguageModel, plan: Worn | Sequence[Worn], strength: float = 1.0) -> torch.Tensor:

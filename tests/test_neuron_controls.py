@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from expect import counted_passes, refused
-from support import bits, logits, mixed_contrast, same, tokens
+from support import logits, mixed_contrast, tokens
 from torch import Tensor
-from wearing import agree, bare, by_hand, edited, neurons, padded, strip, write
+from wearing import agree, bare, by_hand, edited, left_as_found, neurons, padded, write
 
 from temperament.calibration import Contrast, Example, resolve_contrast
 from temperament.evaluation import CONTROLS, Evaluation, evaluate
@@ -40,12 +40,8 @@ def extraction(tiny_llama: LoadedModel) -> Extraction:
 @pytest.fixture
 def lm(tiny_llama: LoadedModel) -> Iterator[LoadedModel]:
     """A model that every test must leave as it was found."""
-    before = bits(tiny_llama.model)
-    assert bare(tiny_llama)
-    yield tiny_llama
-    clean = bare(tiny_llama) and same(bits(tiny_llama.model), before)
-    strip(tiny_llama)
-    assert clean
+    with left_as_found(tiny_llama):
+        yield tiny_llama
 
 
 def held(found: Neurons, lm: LoadedModel) -> dict[tuple[int, bool], list[tuple[float, float]]]:

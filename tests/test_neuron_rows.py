@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from expect import counted_passes, refused
-from support import bits, hooks, logits, mixed_contrast, same, tokens
+from support import hooks, logits, mixed_contrast, tokens
 from torch import Tensor
-from wearing import Worn, agree, alike, bare, edited, neurons, padded, strip, write
+from wearing import Worn, agree, alike, edited, left_as_found, neurons, padded, write
 
 import temperament.wear.neurons as neuron_module
 from temperament.calibration import resolve_contrast
@@ -51,12 +51,8 @@ def plans(personas: tuple[Persona, Persona, Persona]) -> list[Worn]:
 @pytest.fixture
 def lm(model: LanguageModel) -> Iterator[LanguageModel]:
     """A model that every test must leave as it was found."""
-    before = bits(model.model)
-    assert bare(model)
-    yield model
-    clean = bare(model) and same(bits(model.model), before)
-    strip(model)
-    assert clean
+    with left_as_found(model):
+        yield model
 
 
 # Every row for itself

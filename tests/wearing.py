@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from support import hooks
+from support import bits, hooks, same
 from torch import Tensor, nn
 
 from temperament.models import LoadedModel
@@ -122,3 +122,14 @@ def strip(lm: LoadedModel) -> None:
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
     vars(lm.model).pop("generate", None)
+
+
+@contextmanager
+def left_as_found(lm: LoadedModel) -> Iterator[None]:
+    """The block must leave a model as it was found; what it left behind is taken off, then the test fails."""
+    before = bits(lm.model)
+    assert bare(lm)
+    yield
+    clean = bare(lm) and same(bits(lm.model), before)
+    strip(lm)
+    assert clean

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
-from temperament.methods.neurons import Neurons
+from temperament.methods.neurons import Neurons, count_by_layer, layers_of
 from temperament.personas import NeuronEdit, Persona, open_persona
 from temperament.signatures import NeuronSignaturePair
 from temperament.signatures.neuron_store import find_neuron_signatures
@@ -91,7 +91,7 @@ def analyze_neurons(folder: Path) -> NeuronAnalysis:
     return NeuronAnalysis(
         str(_fact(first, "model", "name") or "unknown"),
         shape,
-        {name: _by_layer(edit.neurons, shape) for name, edit in edits.items()},
+        {name: count_by_layer(edit.neurons, shape) for name, edit in edits.items()},
         {a: {b: _overlap(edits[a].neurons, edits[b].neurons) for b in edits} for a in edits},
         {name: _values(edits[name], pair) if pair else () for name, pair in statistics.items()},
     )
@@ -132,19 +132,6 @@ def _statistics(folder: Path, name: str, persona: Persona) -> NeuronSignaturePai
     return None
 
 
-def _layers(index: Tensor, widths: tuple[int, ...]) -> Tensor:
-    ends = torch.tensor(widths).cumsum(0)
-    return torch.bucketize(index, ends, right=True)
-
-
-def _by_layer(neurons: Neurons, widths: tuple[int, ...]) -> dict[str, list[int]]:
-    layers = _layers(neurons.index, widths)
-    return {
-        pole: torch.bincount(layers[neurons.on(sign)], minlength=len(widths)).tolist()
-        for pole, sign in zip(POLES, (1, -1), strict=True)
-    }
-
-
 def _overlap(first: Neurons, second: Neurons) -> dict[str, float | None]:
     signs = dict(zip(second.index.tolist(), (second.delta > 0).tolist(), strict=True))
     shared = [
@@ -168,7 +155,7 @@ def _values(edit: NeuronEdit, pair: NeuronSignaturePair) -> tuple[NeuronValues, 
         if not bool(own.any()):
             continue
         top = int(torch.where(own, neurons.delta.abs(), 0).argmax())
-        layer = int(_layers(neurons.index[top : top + 1], edit.widths))
+        layer = int(layers_of(neurons.index[top : top + 1], edit.widths))
         place = int(neurons.index[top]) - sum(edit.widths[:layer])
         parts.append(_histogram(edit, pair, neurons.index[top : top + 1], f"layer {layer}, neuron {place} ({pole})"))
         parts.append(_histogram(edit, pair, neurons.index[own], f"all {int(own.sum())} of the {pole} pole"))
@@ -176,7 +163,7 @@ def _values(edit: NeuronEdit, pair: NeuronSignaturePair) -> tuple[NeuronValues, 
 
 
 def _histogram(edit: NeuronEdit, pair: NeuronSignaturePair, index: Tensor, label: str) -> NeuronValues:
-    layers = _layers(index, edit.widths)
+    layers = layers_of(index, edit.widths)
     totals = {pole: torch.zeros(BINS, dtype=torch.float64) for pole in POLES}
     for layer in sorted(set(layers.tolist())):
         rows = index[layers == layer] - sum(edit.widths[:layer])

@@ -97,12 +97,21 @@ def saturated(neurons: Neurons) -> int:
 
 def by_layer(neurons: Neurons, sites: tuple[NeuronSite, ...]) -> dict[str, list[int]]:
     """Number of chosen neurons per layer and pole."""
-    bounds = torch.tensor([site.offset for site in sites[1:]], dtype=torch.int64)
-    layers = torch.bucketize(neurons.index, bounds, right=True)
+    return count_by_layer(neurons, tuple(site.width for site in sites))
+
+
+def count_by_layer(neurons: Neurons, widths: tuple[int, ...]) -> dict[str, list[int]]:
+    """The same where only the number of neurons per layer is known, as in a persona file."""
+    layers = layers_of(neurons.index, widths)
     return {
-        name: torch.bincount(layers[neurons.on(sign)], minlength=len(sites)).tolist()
-        for name, sign in (("plus", 1), ("minus", -1))
+        pole: torch.bincount(layers[neurons.on(sign)], minlength=len(widths)).tolist()
+        for pole, sign in zip(POLES, (1, -1), strict=True)
     }
+
+
+def layers_of(index: Tensor, widths: tuple[int, ...]) -> Tensor:
+    """The layer of each model-long position, (n,) int64."""
+    return torch.bucketize(index, torch.tensor(widths).cumsum(0), right=True)
 
 
 def permuted(neurons: Neurons, sites: tuple[NeuronSite, ...], order: Tensor) -> Neurons:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,4 +114,4 @@ def neuron_personas(
 def randomised(lm: LoadedModel, edit: NeuronEdit, seed: int) -> NeuronEdit:
     """As many neurons per layer and pole with the same values, but chosen at random."""
     moved = permuted(edit.neurons, lm.neurons, permutation(lm.neurons, seed))
-    return NeuronEdit(edit.widths, moved, edit.gamma, edit.weighted, edit.variant, edit.seed)
+    return replace(edit, neurons=moved)

@@ -35,19 +35,24 @@ BATCH_TOKENS, BATCH_ROWS = 2048, 64
 _SAVE_EVERY = 20.0
 
 
-def signature_provenance(lm: LoadedModel, contrast: Contrast, tokens: Tokens, seed: int) -> dict[str, str]:
-    """Everything the numbers depend on; two runs with equal provenance give bit-identical signatures."""
+def run_provenance(lm: LoadedModel, data: str, tokens: str, seed: int) -> dict[str, str]:
+    """What the numbers of any collection depend on; ``data`` is the hash of the texts."""
     return {
         "model": lm.fingerprint,
         "tokenizer": lm.tokenizer_hash,
         "template": lm.template_hash,
-        "data": contrast.hash,
+        "data": data,
         "tokens": tokens,
         "seed": str(seed),
         "dtype": str(lm.dtype).removeprefix("torch."),
         "device": lm.device.type,
-        "max_tokens": str(min(MAX_TOKENS, lm.max_tokens)),
     }
+
+
+def signature_provenance(lm: LoadedModel, contrast: Contrast, tokens: Tokens, seed: int) -> dict[str, str]:
+    """Everything the numbers depend on; two runs with equal provenance give bit-identical signatures."""
+    shared = run_provenance(lm, contrast.hash, tokens, seed)
+    return {**shared, "max_tokens": str(min(MAX_TOKENS, lm.max_tokens))}
 
 
 @torch.inference_mode()

@@ -23,7 +23,15 @@ from temperament.models import LoadedModel, NeuronSite
 from temperament.models.dialogue import prompt_ids
 from temperament.models.generation import end_tokens, generate_ids
 from temperament.signatures.batches import Batch, counted_tokens
-from temperament.signatures.collect import BATCH_ROWS, BATCH_TOKENS, Progress, Tokens, backbone, queue_batches
+from temperament.signatures.collect import (
+    BATCH_ROWS,
+    BATCH_TOKENS,
+    Progress,
+    Tokens,
+    backbone,
+    queue_batches,
+    run_provenance,
+)
 from temperament.signatures.collect import signature_provenance as text_provenance
 from temperament.signatures.neuron_store import (
     Transcript,
@@ -66,14 +74,7 @@ def neuron_provenance(
     if isinstance(data, Contrast):
         return {**text_provenance(lm, data, tokens, seed), "source": "texts", **statistics_settings()}
     shared = {
-        "model": lm.fingerprint,
-        "tokenizer": lm.tokenizer_hash,
-        "template": lm.template_hash,
-        "data": data.hash,
-        "tokens": "generated",
-        "seed": str(seed),
-        "dtype": str(lm.dtype).removeprefix("torch."),
-        "device": lm.device.type,
+        **run_provenance(lm, data.hash, "generated", seed),
         "source": "generate",
         "max_tokens": str(writing.max_tokens),
         "repetition_penalty": str(writing.repetition_penalty),

@@ -23,15 +23,19 @@ def wear(lm: LoadedModel, worn: Worn | Sequence[Worn], strength: float = 1.0) ->
     plan is worn on top of the outer one. Strength 0 is exactly the base. Everything is checked and every mask is
     rebuilt and verified before the first weight changes.
     """
-    rows = [worn] if worn is None or isinstance(worn, Persona | Plan) else list(worn)
+    rows: list[Worn]
+    if worn is None or isinstance(worn, Persona | Plan):
+        rows, by_row = [worn], False
+    else:
+        rows, by_row = list(worn), True
     plans = [Plan.of(row, strength) for row in rows]
     for persona, _ in (item for plan in plans for item in plan.active):
         persona.check_model(lm)
         persona.edit.check(lm)
-    if rows != [worn]:
+    if by_row:
         _check_rows(plans)
     neurons = tuple(_neurons(plan) for plan in plans)
-    per_row = len(rows) if rows != [worn] and any(neurons) else 0
+    per_row = len(rows) if by_row and any(neurons) else 0
     combined_rows(lm, neurons, per_row)  # a conflict shows before the first weight changes
     session = WearSession(rows=per_row)
     try:
