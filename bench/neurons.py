@@ -32,7 +32,7 @@ _TOKENS = 48
 def neuron_rows(lm: LanguageModel, contrast: Contrast, rounds: int) -> list[Row]:
     """Cost of editing while generating, of finding neurons from either source, and the size of a file."""
     found = extract(lm, contrast, method="neurons")
-    count = len(found.plus.edit.neurons)  # type: ignore[union-attr]
+    count = sum(int(found.details["neurons"][pole]) for pole in ("plus", "minus"))
     trait = f"{count} neurons of both poles"
     rows = [
         _generation(lm, [found.plus], 1, rounds, f"one request, {trait}", 1.03),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from temperament.calibration import Pole
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
-from temperament.personas.edits import Edit, MaskEdit, PromptEdit, check_origin
+from temperament.personas.edits import Edit, MaskEdit, PromptEdit
 from temperament.signatures import NeuronSignaturePair, SignaturePair
 
 if TYPE_CHECKING:
@@ -60,8 +60,15 @@ class Persona:
         return save_persona(self, Path(path))
 
     def check_model(self, lm: LoadedModel) -> None:
-        """Raise unless this persona was made from the weights of ``lm``."""
-        check_origin(self.edit, self.name, self.provenance, lm)
+        """Raise unless an edit that belongs to certain weights was made from those of ``lm``."""
+        model = self.provenance.get("model")
+        facts = model if isinstance(model, Mapping) else {}
+        if self.edit.bound and facts.get("fingerprint") != lm.fingerprint:
+            origin = facts.get("name", "another model")
+            raise TemperamentError(
+                f"the persona {self.name!r} was made from {origin}, whose weights are not those of {lm.name}",
+                f"load {origin}, or extract the persona again on {lm.name}",
+            )
 
     def __rmul__(self, strength: float) -> Plan:
         from temperament.personas.plan import Plan

@@ -1,0 +1,13 @@
+"""The kinds of edit that a persona can be, one file each, and the table of them."""
+
+from __future__ import annotations
+
+from temperament.personas.edits.edit import Content, Edit
+from temperament.personas.edits.mask import MaskEdit
+from temperament.personas.edits.neurons import NeuronEdit
+from temperament.personas.edits.prompt import PromptEdit
+
+#: Kinds of edit by the name that stands in persona files.
+KINDS: dict[str, type[Edit]] = {edit.kind: edit for edit in (MaskEdit, NeuronEdit, PromptEdit)}
+
+__all__ = ["KINDS", "Content", "Edit", "MaskEdit", "NeuronEdit", "PromptEdit"]

@@ -1,0 +1,66 @@
+"""What every kind of edit is: an identity, rules for its strength, and a form that a file can hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor
+
+from temperament.calibration import Pole
+from temperament.models import LoadedModel
+
+
+@dataclass(frozen=True)
+class Content:
+    """An edit as a file holds it: tensors, and one plain JSON value that describes them."""
+
+    tensors: Mapping[str, Tensor]
+    header: Any
+
+    @property
+    def json(self) -> str:
+        """The header as JSON text, for strict validation."""
+        return json.dumps(self.header)
+
+
+class Edit(Protocol):
+    """One change of a model that can be worn.
+
+    ``kind`` names it in files and errors; ``identity`` is equal for edits that change the same thing; ``bound`` says
+    whether it belongs to the weights of one model.
+    """
+
+    kind: ClassVar[str]
+    bound: ClassVar[bool]
+
+    @property
+    def identity(self) -> str: ...
+
+    def check(self, lm: LoadedModel) -> None:
+        """Raise ``TemperamentError`` unless the edit fits this model; everything costly is prepared here."""
+
+    def check_strength(self, name: str, strength: float) -> None:
+        """Raise ``TemperamentError``, naming the persona, for a strength it cannot be worn at."""
+
+    def describe(self) -> dict[str, Any]:
+        """What the edit holds, as plain JSON values."""
+        ...
+
+    def content(self) -> Content:
+        """What a file holds of it."""
+        ...
+
+    @staticmethod
+    def read(content: Content, pole: Pole) -> Edit:
+        """The inverse of ``content``; ValueError or ``TemperamentError`` for anything damaged."""
+        ...
+
+
+def expect_tensors(content: Content, *names: str) -> None:
+    """ValueError unless the content has exactly these tensors."""
+    if set(content.tensors) != set(names):
+        found, wanted = (", ".join(sorted(group)) or "none" for group in (content.tensors, names))
+        raise ValueError(f"tensors {found} found, {wanted} expected")
