@@ -1,0 +1,215 @@
+"""Collect saliency statistics: one forward and one backward pass over the texts of both poles and neutral text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from temperament.calibration import Contrast
+from temperament.calibration.contrast import POLES
+from temperament.errors import TemperamentError
+from temperament.models import LinearSite, LoadedModel
+from temperament.models.dialogue import Encoded
+from temperament.signatures.batches import Batch, length_buckets
+from temperament.signatures.collect import MAX_TOKENS, Progress, encode_all, padding_id, run_provenance
+from temperament.signatures.saliency import PARTS, LinearSaliency, SaliencyPair, products
+from temperament.signatures.saliency_store import SaliencyFolder
+
+#: Padded tokens and rows of a batch; its activations are kept for the backward pass.
+BATCH_TOKENS, BATCH_ROWS = 2048, 64
+#: Logits of a batch, in values: 256 MB in fp32.
+_LOGITS = 2**26
+#: Bytes of fp32 statistics held at a time; larger models take several passes, some layers in each.
+MEMORY = 6 * 2**30
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One batch: where its products go (``gradient`` part or None, ``fisher`` part) and with which weights."""
+
+    batch: Batch
+    gradient: str | None
+    sign: float
+    fisher: str
+    share: float
+
+
+def saliency_provenance(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int) -> dict[str, str]:
+    """Everything the numbers depend on."""
+    shared = run_provenance(lm, contrast.hash, "response", seed)
+    return {
+        **shared,
+        "max_tokens": str(min(MAX_TOKENS, lm.max_tokens)),
+        "neutral": hashlib.sha256("\n".join(neutral).encode()).hexdigest(),
+    }
+
+
+def collect_saliency(
+    lm: LoadedModel,
+    contrast: Contrast,
+    neutral: Sequence[str],
+    *,
+    seed: int = 42,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    memory: int = MEMORY,
+) -> SaliencyPair:
+    """Statistics of every targeted weight for the contrast, with F also on ``neutral`` passages.
+
+    δ is the gradient of the per-item mean log-probability of the response (of all tokens of a passage); all positions
+    that are not padding count. Each text set is averaged over its items. Statistics that exceed ``memory`` bytes are
+    collected in several passes, some layers in each. With a ``folder`` finished layers are kept there, and the layers
+    in work after an interruption.
+    """
+    if lm.worn:
+        raise TemperamentError("signatures describe the unedited model, but a persona is worn", "leave lm.wear() first")
+    provenance = saliency_provenance(lm, contrast, neutral, seed)
+    queue = _queue(lm, contrast, neutral, seed)
+    groups = layer_groups(lm.linears, memory)
+    key = hashlib.sha256(json.dumps([provenance, len(queue), len(groups)]).encode()).hexdigest()
+    store = SaliencyFolder(folder, key) if folder else None
+    total, done = len(queue) * len(groups), 0
+    held: dict[str, LinearSaliency] = {}
+    for index, linears in enumerate(groups):
+        if store and store.has(index):
+            done += len(queue)
+            continue
+        sums, begin = store.unfinished(index) if store else ({}, 0)
+        if not sums:
+            sums = {site.name: torch.zeros(len(PARTS), *site.shape, device=lm.device) for site in linears}
+        sums = {name: value.to(lm.device) for name, value in sums.items()}
+        done += begin
+        finished = begin
+        try:
+            for work in queue[begin:]:
+                _add(lm, linears, work, sums)
+                finished += 1
+                done += 1
+                if progress:
+                    progress(done, total)
+        except BaseException:
+            if store and finished > begin:
+                store.keep(index, finished, sums)
+            raise
+        parts = {name: LinearSaliency(*value.bfloat16().cpu().unbind()) for name, value in sums.items()}
+        if store:
+            store.save(index, parts)
+        else:
+            held |= parts
+    if store:
+        return store.finish([[site.name for site in linears] for linears in groups], provenance, contrast.group_keys)
+    return SaliencyPair.of(held, provenance, contrast.group_keys)
+
+
+def layer_groups(linears: Sequence[LinearSite], memory: int) -> list[list[LinearSite]]:
+    """Consecutive layers whose statistics fit into ``memory`` bytes together; at least one layer each."""
+    groups: list[list[LinearSite]] = []
+    used = memory + 1
+    for layer in sorted({site.layer for site in linears}):
+        sites = [site for site in linears if site.layer == layer]
+        size = sum(4 * len(PARTS) * site.shape[0] * site.shape[1] for site in sites)
+        if used + size > memory:
+            groups.append([])
+            used = 0
+        groups[-1] += sites
+        used += size
+    return groups
+
+
+def _queue(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int) -> list[_Work]:
+    """All batches. Plus texts of half one and minus texts of half two go into ``first``, the others into ``second``."""
+    queue: list[_Work] = []
+    for pole in POLES:
+        examples = sorted(contrast.pole(pole), key=lambda example: example.text)
+        random.Random(f"{seed} {pole}").shuffle(examples)
+        middle = (len(examples) + 1) // 2
+        for half, part in enumerate((examples[:middle], examples[middle:])):
+            slot = "first" if (half == 0) == (pole == "plus") else "second"
+            sign = (1 if pole == "plus" else -1) / len(examples)
+            share = 0.5 / len(examples)
+            batches = _batches(lm, encode_all(lm, part, "response"))
+            queue += [_Work(batch, slot, sign, "poles", share) for batch in batches]
+    passages = [_passage(lm, text) for text in neutral]
+    return queue + [_Work(batch, None, 0.0, "neutral", 1 / len(passages)) for batch in _batches(lm, passages)]
+
+
+def _passage(lm: LoadedModel, text: str) -> Encoded:
+    head = tuple(lm.tokenizer("").input_ids)
+    ids = tuple(lm.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+    return Encoded((head + ids)[: min(MAX_TOKENS, lm.max_tokens)], len(head) + 1)
+
+
+def _batches(lm: LoadedModel, items: Sequence[Encoded]) -> list[Batch]:
+    positions = max(1, _LOGITS // int(lm.model.config.get_text_config().vocab_size))
+    return length_buckets(
+        items, padding=padding_id(lm), tokens=BATCH_TOKENS, rows=BATCH_ROWS, positions=positions
+    )
+
+
+def _add(lm: LoadedModel, linears: Sequence[LinearSite], work: _Work, sums: dict[str, Tensor]) -> None:
+    """Run one batch forwards and backwards and add its products to ``sums``."""
+    batch = work.batch
+
+    def see(site: LinearSite, x: Tensor, delta: Tensor) -> None:
+        # padding stands behind all that is scored: its δ is exactly 0
+        gradient, fisher = products(x.flatten(0, 1), delta.flatten(0, 1))
+        total = sums[site.name]
+        if work.gradient:
+            total[PARTS.index(work.gradient)].add_(gradient, alpha=work.sign)
+        total[PARTS.index(work.fisher)].add_(fisher, alpha=work.share)
+
+    # the fused attention's backward pass is slow on CPUs
+    kernel = sdpa_kernel(SDPBackend.MATH) if lm.device.type == "cpu" else nullcontext()
+    with _watching(lm, linears, see), torch.enable_grad(), kernel:
+        first = min(item.start for item in batch.items) - 1
+        keep = torch.arange(first, batch.ids.shape[1], device=lm.device)
+        logits = lm.model(input_ids=batch.ids.to(lm.device), use_cache=False, logits_to_keep=keep).logits
+        _objective(logits, batch, first).backward()  # type: ignore[no-untyped-call]
+
+
+def _objective(logits: Tensor, batch: Batch, first: int) -> Tensor:
+    """Sum over items of the mean log-probability of their response tokens."""
+    picks = [
+        (row, position - 1 - first, item.ids[position], 1 / (len(item.ids) - item.start))
+        for row, item in enumerate(batch.items)
+        for position in range(item.start, len(item.ids))
+    ]
+    rows, columns, tokens = torch.tensor([pick[:3] for pick in picks], device=logits.device).T
+    weights = torch.tensor([pick[3] for pick in picks], device=logits.device)
+    chosen = torch.log_softmax(logits[rows, columns].float(), -1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    return (chosen * weights).sum()
+
+
+@contextmanager
+def _watching(lm: LoadedModel, linears: Sequence[LinearSite], see: Any) -> Iterator[None]:
+    """Call ``see(site, x, δ)`` for each Linear during a backward pass that computes no weight gradients."""
+    handles = []
+    trainable = [parameter for parameter in lm.model.parameters() if parameter.requires_grad]
+    embeddings = lm.model.get_input_embeddings()
+    try:
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        handles.append(embeddings.register_forward_hook(lambda _, __, output: output.requires_grad_()))
+        for site in linears:
+
+            def watch(_: nn.Module, args: tuple[Tensor, ...], output: Tensor, site: LinearSite = site) -> None:
+                x = args[0].detach()
+                output.register_hook(lambda delta: see(site, x, delta))
+
+            handles.append(lm.module(site.name).register_forward_hook(watch))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter in trainable:
+            parameter.requires_grad_(True)
