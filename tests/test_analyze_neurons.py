@@ -56,11 +56,11 @@ def test_values_of_the_strongest_neuron(tiny_llama: LoadedModel, tmp_path: Path)
     values = analyze_neurons(tmp_path).values["mixed"]
     assert len(values) == 4
     pair = found.signatures
-    delta = pair.delta  # type: ignore[union-attr]
+    delta = pair.delta  # type: ignore[attr-defined]
     top = int(delta.argmax())
     layer, place = divmod(top, tiny_llama.neurons[0].width)
     assert values[0].label == f"layer {layer}, neuron {place} (plus)"
-    counts = pair.histogram("minus", layer)[place].double()  # type: ignore[union-attr]
+    counts = pair.histogram("minus", layer)[place].double()  # type: ignore[attr-defined]
     expected = (counts / counts.sum()).view(30, 10).sum(1)
     torch.testing.assert_close(values[0].minus, expected)
     assert values[0].positive[0] - values[0].positive[1] == pytest.approx(float(delta[top]))

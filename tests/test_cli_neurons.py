@@ -162,7 +162,7 @@ def test_sweep_skips_thresholds_without_neurons(model: str, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["extract", "--method", "neurons", "--sparsity", "0.2"], ("no sparsity", "--threshold")),
+        (["extract", "--method", "neurons", "--sparsity", "0.2"], ("no sparsity", "threshold=0.1")),
         (["extract", "--method", "neurons", "--set", "sparsity.mlp=0.2"], ("no sparsity",)),
         (["extract", "--method", "wanda", "--threshold", "0.1"], ("'threshold'", "no such setting")),
         (["extract", "--method", "wanda", "--source", "generate"], ("--source generate", "--method neurons")),

@@ -410,7 +410,7 @@ def test_a_threshold_that_leaves_no_neuron_is_refused(tiny_llama: LoadedModel) -
 
 
 def test_what_a_method_cannot_use_is_refused(tiny_llama: LoadedModel) -> None:
-    with refused("the method neurons has no sparsity", "threshold, count or share"):
+    with refused("the method neurons has no sparsity", "threshold=0.1, count, share"):
         extract(tiny_llama, mixed_contrast(), method="neurons", sparsity=0.2)
     with refused("the method neurons has no sparsity"):
         extract(tiny_llama, mixed_contrast(), method="neurons", sparsity=0.0)

@@ -380,7 +380,7 @@ def test_scoring_leaves_out_what_writing_left_out(lm: LoadedModel, released: Per
 def test_the_released_rule_takes_at_least_two_thousand_neurons_per_pole(lm: LoadedModel) -> None:
     """All that differ at all, where a model has fewer; a number or share given is the number taken."""
     found = extract(lm, mixed_contrast(), method="neurons", settings={"variant": "released"})
-    delta = found.signatures.delta  # type: ignore[union-attr]
+    delta = found.signatures.delta  # type: ignore[attr-defined]
     assert len(neurons(found.plus).neurons) == int((delta != 0).sum()) > 50
     published = extract(lm, mixed_contrast(), method="neurons")
     assert len(neurons(published.plus).neurons) == int((delta.abs() > 0.1).sum())

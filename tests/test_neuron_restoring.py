@@ -19,6 +19,8 @@ from torch.utils.hooks import RemovableHandle
 from wearing import bare, neurons, strip
 
 import temperament.wear.neurons as neuron_module
+import temperament.wear.positions as position_module
+import temperament.wear.rows as row_module
 from temperament.models import LoadedModel, load_model
 from temperament.personas import Persona, extract
 from temperament.wear import wear
@@ -96,7 +98,7 @@ def test_nothing_stays_after_an_error_while_attaching(
 ) -> None:
     """The third call is that which declares generations; all hooks are on by then."""
     calls = 0
-    attach, declare = nn.Module.register_forward_hook, neuron_module._declare_generation
+    attach, declare = nn.Module.register_forward_hook, position_module.declare_generation
 
     def failing(function: Callable[..., Any]) -> Callable[..., Any]:
         def fail(*args: Any, **options: Any) -> Any:
@@ -113,7 +115,7 @@ def test_nothing_stays_after_an_error_while_attaching(
         outer = logits(lm)
         with monkeypatch.context() as patch:
             patch.setattr(nn.Module, "register_forward_hook", failing(attach))
-            patch.setattr(neuron_module, "_declare_generation", failing(declare))
+            patch.setattr(row_module, "declare_generation", failing(declare))
             with pytest.raises(error), wear(lm, poles[0]):
                 pytest.fail("the block must not run")
         assert torch.equal(logits(lm), outer)
@@ -220,13 +222,17 @@ def test_an_inner_block_that_outlives_its_outer_one_goes_on(lm: LoadedModel, pol
     assert torch.equal(logits(lm), base)
 
 
+#: The files that attach and remove hooks.
+ATTACHING = {module.__file__ for module in (neuron_module, position_module, row_module)}
+
+
 def lines(run: Callable[[], object], at: int) -> int:
-    """Run with a KeyboardInterrupt before the ``at``-th line of the module under test; how many lines there were."""
+    """Run with a KeyboardInterrupt before the ``at``-th line of the modules under test; how many lines there were."""
     count = 0
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal count
-        if frame.f_code.co_filename != neuron_module.__file__:
+        if frame.f_code.co_filename not in ATTACHING:
             return None
         if event == "line":
             count += 1

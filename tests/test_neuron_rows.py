@@ -20,7 +20,7 @@ from temperament.language_model import LanguageModel
 from temperament.models import load_model
 from temperament.models.dialogue import Encoded
 from temperament.personas import Persona, extract
-from temperament.wear.neurons import Row
+from temperament.wear.neurons import NeuronRow
 
 QUESTIONS = ("Who are you?", "Hm?", "What do you do on a Friday night, and with whom?", "Why?")
 
@@ -140,10 +140,10 @@ def test_strength_multiplies_every_row(lm: LanguageModel, plans: list[Worn]) -> 
 def test_plans_that_recur_share_a_line_of_the_tables(
     lm: LanguageModel, personas: tuple[Persona, Persona, Persona], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    combined: list[Row] = []
+    combined: list[NeuronRow] = []
     combine = neuron_module.combine
 
-    def counting(row: Row, width: int) -> tuple[Tensor, Tensor]:
+    def counting(row: NeuronRow, width: int) -> tuple[Tensor, Tensor]:
         combined.append(row)
         return combine(row, width)
 

@@ -13,9 +13,8 @@ from temperament.evaluation import evaluate as run_evaluation
 from temperament.models import LoadedModel
 from temperament.personas import Persona
 from temperament.personas import extract as run_extraction
-from temperament.personas.extract import Pair
 from temperament.personas.file import open_persona
-from temperament.signatures import Writing
+from temperament.signatures import Pair, Writing
 
 
 def contrast(spec: str, *, split: Split = "calibration", limit: int | None = None, seed: int = 42) -> Contrast:

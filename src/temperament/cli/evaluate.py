@@ -89,7 +89,7 @@ def command(
     from temperament.evaluation.run import check_controls, check_pair, find_measures
     from temperament.language_model import load
     from temperament.personas import Plan, open_persona
-    from temperament.signatures import load_neuron_signatures, load_signatures
+    from temperament.personas.kinds import kind_of
 
     names = tuple(part.strip() for part in measure.split(",") if part.strip())
     find_measures(names)
@@ -115,8 +115,8 @@ def command(
             )
         pair = None
     else:
-        read = load_neuron_signatures if first.kind == "neurons" else load_signatures
-        pair = read(beside) if "shuffled" in chosen or signatures else None
+        kind = kind_of(first)
+        pair = kind.load(beside) if kind and ("shuffled" in chosen or signatures) else None
     with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
     records = ensure_folder(folder or plus.parent / "evaluation")

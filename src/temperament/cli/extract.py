@@ -85,8 +85,8 @@ def command(
     if isinstance(row, MaskMethod):
         plan = SparsityPlan.of({"default": row.sparsity if sparsity is None else sparsity, **shares})
     elif sparsity is not None or shares:
-        raise TemperamentError(f"the method {method} has no sparsity", "use --threshold, or --set count=N or share=S")
-    if source == "generate" and plan:
+        raise TemperamentError(f"the method {method} has no sparsity", f"settings for --set: {row.settings}")
+    if source == "generate" and row.kind != "neurons":
         raise TemperamentError(f"--source generate with --method {method}", "use --method neurons")
     if source == "generate" and tokens != "response":
         raise TemperamentError(f"--tokens {tokens} with --source generate", "leave it out: what is written counts")
@@ -122,7 +122,8 @@ def command(
         "method": method,
         "parameters": {
             **origin["method"]["parameters"],
-            **({"sparsity": plan.as_json()} if plan else {"source": source}),
+            **({"sparsity": plan.as_json()} if plan else {}),
+            **({"source": source} if row.kind == "neurons" else {}),
             "tokens": origin["data"]["counted"],
             "seed": seed,
         },

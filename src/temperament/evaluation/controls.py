@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
-from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
-from temperament.methods import MASK_METHODS, MaskMethod, find_method
-from temperament.methods.randomise import permutation, permute_ratio
 from temperament.models import LoadedModel
-from temperament.personas import MaskEdit, NeuronEdit, Persona, Plan, PromptEdit
-from temperament.personas.extract import Pair, rebuild
-from temperament.personas.mask_personas import mask_persona
-from temperament.personas.neuron_personas import randomised
-from temperament.signatures import SignaturePair
+from temperament.personas import Persona, Plan
+from temperament.personas.extract import rebuild
+from temperament.personas.kind import MethodKind
+from temperament.personas.kinds import kind_of
+from temperament.signatures import Pair
 
 CONTROLS = ("unworn", "random", "shuffled", "swapped", "prompt")
 RANDOM_SEEDS = (0, 1, 2)
@@ -31,12 +29,12 @@ class Condition:
 
 def check_conditions(plus: Persona, minus: Persona, names: tuple[str, ...], signatures: Pair | None) -> None:
     """Raise, before anything is scored, if one of the named controls cannot be built for this pair."""
+    random = any(name.startswith("random") for name in names)
     for persona in (plus, minus):
-        edit, random = persona.edit, any(name.startswith("random") for name in names)
-        if isinstance(edit, PromptEdit) and (random or "shuffled" in names):
-            raise _without_controls(persona)
-        if random and isinstance(edit, MaskEdit) and edit.recipe is None:
-            _given(signatures, "random control of packed masks")
+        if random or "shuffled" in names:
+            needs = _kind(persona).random_needs(persona)
+            if random and needs:
+                _given(signatures, needs)
         if "shuffled" in names:
             _given(signatures, "shuffled control")
         if "prompt" in names:
@@ -71,35 +69,10 @@ def control_conditions(
 def random_pair(
     lm: LoadedModel, plus: Persona, minus: Persona, seed: int, signatures: Pair | None = None
 ) -> tuple[Persona, Persona]:
-    """The same edit without its meaning.
-
-    Masks: the contrast term is permuted across the inputs of each Linear, the same number pruned per row. This needs
-    nothing but the two recipes; packed masks have none, for them the log-ratio of the two poles' activations is
-    permuted, which needs the signatures. Neurons: as many per layer and pole with the same values, chosen at random.
-    """
-    first, second = plus.edit, minus.edit
-    if isinstance(first, NeuronEdit) and isinstance(second, NeuronEdit):
-        return (
-            replace(plus, name=f"random-{seed}", edit=randomised(lm, first, seed)),
-            replace(minus, name=f"random-{seed}", edit=randomised(lm, second, seed)),
-        )
-    if not isinstance(first, MaskEdit) or not isinstance(second, MaskEdit):
-        raise _without_controls(plus)
-    order = permutation(lm.inputs, seed)
-    method = find_method(plus.provenance["method"]["name"])
-    if first.recipe is not None and second.recipe is not None and isinstance(method, MaskMethod):
-        recipes = method.randomise(first.recipe, second.recipe, order)
-    else:
-        pair, wanda = _given(signatures, "random control of packed masks"), MASK_METHODS[0]
-        if not isinstance(pair, SignaturePair):
-            raise ValueError("packed masks need the signatures of masks")
-        plain = [wanda.recipe(pair, lm.inputs, pole, wanda.read({})) for pole in POLES]
-        recipes = permute_ratio(plain[0], plain[1], order)
-    built = [
-        mask_persona(lm, recipe, edit.sparsity, name=f"random-{seed}", provenance=persona.provenance)
-        for recipe, edit, persona in zip(recipes, (first, second), (plus, minus), strict=True)
-    ]
-    return built[0], built[1]
+    """The same edit without its meaning, as the kind of the method says (``MethodKind.randomised``)."""
+    kind = _kind(plus)
+    needs = kind.random_needs(plus)
+    return kind.randomised(lm, plus, minus, seed, _given(signatures, needs) if needs else signatures)
 
 
 def shuffled_pair(lm: LoadedModel, plus: Persona, minus: Persona, signatures: Pair | None) -> tuple[Persona, Persona]:
@@ -116,11 +89,14 @@ def _given(signatures: Pair | None, control: str) -> Pair:
     return signatures
 
 
-def _without_controls(persona: Persona) -> TemperamentError:
-    return TemperamentError(
-        f"{persona.name!r} is a {persona.kind} persona, which has no random or shuffled control",
-        "choose others with --controls unworn,swapped",
-    )
+def _kind(persona: Persona) -> MethodKind[Any]:
+    kind = kind_of(persona)
+    if kind is None:
+        raise TemperamentError(
+            f"{persona.name!r} is a {persona.kind} persona, which has no random or shuffled control",
+            "choose others with --controls unworn,swapped",
+        )
+    return kind
 
 
 def _prompt(persona: Persona) -> Persona:

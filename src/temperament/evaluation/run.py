@@ -20,7 +20,7 @@ from temperament.evaluation.testset import SideScores, TestSet, load_records, sa
 from temperament.evaluation.two_choice import two_choice
 from temperament.models import LoadedModel
 from temperament.personas import MaskEdit, Persona, Plan, package_versions
-from temperament.personas.extract import Pair
+from temperament.signatures import Pair
 from temperament.wear import wear
 
 Progress = Callable[[str, int, int], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,8 +18,12 @@ class Parameters(BaseModel):
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the table of methods: how it is named, explained and parametrised."""
+    """One row of the table of methods: how it is named, explained and parametrised.
 
+    ``kind`` names what its personas are made of and so the way to them (see ``personas.kinds``).
+    """
+
+    kind: ClassVar[str]
     name: str
     equation: str
     summary: str

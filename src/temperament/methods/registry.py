@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -88,6 +88,7 @@ class NeuronParameters(Parameters):
 class MaskMethod(Method):
     """A method whose personas are masks: its recipe per pole, its random control, its default sparsity."""
 
+    kind: ClassVar[str] = "masks"
     recipe: Callable[[SignaturePair, Sequence[InputSite], Pole, Any], Recipe]
     randomise: Callable[[Recipe, Recipe, Tensor], tuple[Recipe, Recipe]]
     sparsity: str = "0.5"
@@ -96,6 +97,8 @@ class MaskMethod(Method):
 @dataclass(frozen=True)
 class NeuronMethod(Method):
     """The method whose personas are neuron edits."""
+
+    kind: ClassVar[str] = "neurons"
 
 
 def _scaled(vector: Tensor, inputs: Sequence[InputSite]) -> Tensor:

@@ -42,8 +42,8 @@ class WearSession:
 
     stack: ExitStack = field(default_factory=ExitStack)
     ended: bool = False
-    #: What it wears on neurons: one entry for all rows of a batch, or one per row (see ``wear.neurons``).
-    neurons: tuple[Any, ...] = ()
+    #: Its edits that can differ by row: one entry for all rows of a batch, or one per row (see ``wear.rows``).
+    edits: tuple[Any, ...] = ()
     #: Number of rows that a batch must have, where every row wears a plan of its own; else 0.
     rows: int = 0
 
@@ -77,8 +77,8 @@ class LoadedModel:
         self.worn: tuple[str, ...] = ()
         #: Blocks that wear something, outermost first.
         self.sessions: list[WearSession] = []
-        #: What takes the neuron edits of all sessions off the model again; each may be called twice.
-        self.neuron_hooks: list[Callable[[], None]] = []
+        #: What takes the hooks of all sessions off the model again; each may be called twice.
+        self.hooks: list[Callable[[], None]] = []
         #: Column of the last prompt token, one for all rows or (rows,); None: every position is part of a response.
         self.response_start: int | Tensor | None = None
         #: One per worn mask, outermost first: puts the original values back into a copy of a weight.
@@ -147,7 +147,7 @@ class LoadedModel:
 
     @contextmanager
     def responding(self, start: int | Tensor) -> Iterator[None]:
-        """Declare where the responses of the batch at hand begin; neuron edits act from there on.
+        """Declare where the responses of the batch at hand begin; edits of values act from there on.
 
         ``start`` is the column of the last prompt token, which predicts the first response token: one for all rows
         (left padding), or (rows,) int64. Columns count from the beginning of the sequence, cached or not, padding

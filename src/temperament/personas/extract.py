@@ -11,25 +11,21 @@ from typing import Any
 from temperament.calibration import Contrast, Pole, RolePlay
 from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
-from temperament.methods import MaskMethod, SparsityPlan, find_method
+from temperament.methods import SparsityPlan, find_method
 from temperament.models import LoadedModel
-from temperament.personas.edits import MaskEdit, NeuronEdit
-from temperament.personas.mask_personas import mask_pair, mask_signatures
-from temperament.personas.neuron_personas import neuron_pair, neuron_signatures
+from temperament.personas.kind import MethodKind, Task
+from temperament.personas.kinds import METHOD_KINDS, kind_of
 from temperament.personas.persona import Persona
 from temperament.personas.provenance import provenance
-from temperament.signatures import NeuronSignaturePair, SignaturePair, Writing
-from temperament.signatures.collect import Progress, Tokens, signature_provenance
-from temperament.signatures.collect_neurons import neuron_provenance
-
-Pair = SignaturePair | NeuronSignaturePair
+from temperament.signatures import Pair, Writing
+from temperament.signatures.collect import Progress, Tokens
 
 
 @dataclass(frozen=True)
 class Extraction:
     """Two opposite personas, the signatures they were computed from, seconds per stage, and what was found.
 
-    ``details`` has one key, ``masks`` or ``neurons``, with statistics of the edit.
+    ``details`` has one key, the kind of the method (such as ``masks``), with statistics of the edit.
     """
 
     plus: Persona
@@ -63,55 +59,29 @@ def extract(
     if tokens not in ("response", "all"):
         raise TemperamentError(f"unknown token rule {tokens!r}", "use response or all")
     row = find_method(method)
+    kind = METHOD_KINDS[row.kind]
     parameters = row.read(dict(settings or {}))
-    masks = isinstance(row, MaskMethod)
-    if masks and isinstance(data, RolePlay):
-        raise TemperamentError(f"the method {method} needs texts, not a role to play", "use the source texts")
-    if not masks and sparsity is not None:
-        raise TemperamentError(f"the method {method} has no sparsity", "use its threshold, count or share")
-    usual = row.sparsity if isinstance(row, MaskMethod) else 0
-    plan = SparsityPlan.of(usual if sparsity is None else sparsity)
-    plan.check(lm.linears)
-    writing = writing or Writing()
+    task = kind.prepare(lm, Task(data, row, parameters, sparsity, tokens, seed, writing or Writing()))
     seconds: dict[str, float] = {}
     start = time.perf_counter()
-    pair = signatures
-    if pair is not None:
-        _check_signatures(pair, lm, data, tokens, seed, writing, masks=masks)
-    elif masks and isinstance(data, Contrast):
-        pair = mask_signatures(lm, data, tokens, seed, folder, progress)
+    if signatures is None:
+        signatures = kind.collect(lm, task, folder, progress)
     else:
-        pair = neuron_signatures(lm, data, tokens, seed, writing, folder, progress)
+        _check_signatures(signatures, kind, kind.provenance(lm, task))
     seconds["signatures"] = time.perf_counter() - start
     start = time.perf_counter()
     described = {"name": row.name, "parameters": parameters.model_dump(exclude_none=True)}
-    shared = {**provenance(lm, data, pair), "method": described}
-    prompts = dict(zip(POLES, data.pole_prompts(), strict=True))
+    shared = {**provenance(lm, task.data, signatures), "method": described}
+    prompts = dict(zip(POLES, task.data.pole_prompts(), strict=True))
     origin: dict[Pole, dict[str, Any]] = {pole: {**shared, "prompt": prompts[pole]} for pole in POLES}
-    if isinstance(row, MaskMethod) and isinstance(pair, SignaturePair):
-        plus, minus, details = mask_pair(lm, row, parameters, plan, pair, data.name, origin)
-    elif isinstance(pair, NeuronSignaturePair):
-        plus, minus, details = neuron_pair(lm, parameters, pair, data.name, origin, seed)
-    seconds["masks" if masks else "neurons"] = time.perf_counter() - start
-    return Extraction(plus, minus, pair, seconds, details)
+    plus, minus, details = kind.pair(lm, task, signatures, data.name, origin)
+    seconds[kind.name] = time.perf_counter() - start
+    return Extraction(plus, minus, signatures, seconds, details)
 
 
-def _check_signatures(
-    signatures: Pair,
-    lm: LoadedModel,
-    data: Contrast | RolePlay,
-    tokens: Tokens,
-    seed: int,
-    writing: Writing,
-    *,
-    masks: bool,
-) -> None:
-    if isinstance(signatures, SignaturePair) != masks:
+def _check_signatures(signatures: Pair, kind: MethodKind[Any], expected: Mapping[str, str]) -> None:
+    if not isinstance(signatures, kind.statistics):
         raise TemperamentError("the signatures given belong to another kind of method", "leave them out")
-    if masks and isinstance(data, Contrast):
-        expected = signature_provenance(lm, data, tokens, seed)
-    else:
-        expected = neuron_provenance(lm, data, tokens, seed, writing)
     for name in ("model", "data", "tokens", "seed", "max_tokens", "repetition_penalty", "rows"):
         if signatures.provenance.get(name) != expected.get(name):
             raise TemperamentError(
@@ -122,13 +92,7 @@ def _check_signatures(
 
 def rebuild(lm: LoadedModel, pair: Pair, plus: Persona, minus: Persona) -> tuple[Persona, Persona]:
     """What the method of a pair of personas finds in other signatures, with the same settings."""
-    row = find_method(plus.provenance["method"]["name"])
-    parameters = row.read(dict(plus.provenance["method"]["parameters"]))
-    origin: dict[Pole, Mapping[str, Any]] = {"plus": plus.provenance, "minus": minus.provenance}
-    if isinstance(row, MaskMethod) and isinstance(pair, SignaturePair) and isinstance(plus.edit, MaskEdit):
-        first, second, _ = mask_pair(lm, row, parameters, plus.edit.sparsity, pair, "rebuilt", origin)
-    elif isinstance(pair, NeuronSignaturePair) and isinstance(plus.edit, NeuronEdit):
-        first, second, _ = neuron_pair(lm, parameters, pair, "rebuilt", origin, plus.edit.seed, plus.edit)
-    else:
+    kind = kind_of(plus)
+    if kind is None or not isinstance(pair, kind.statistics):
         raise ValueError("the signatures do not belong to this kind of persona")
-    return first, second
+    return kind.rebuild(lm, pair, plus, minus)

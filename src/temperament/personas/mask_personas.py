@@ -3,48 +3,117 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from temperament.calibration import Contrast, Pole
+from temperament.calibration import Contrast, RolePlay
 from temperament.calibration.contrast import POLES
-from temperament.methods import MaskMethod, Recipe, SparsityPlan
+from temperament.errors import TemperamentError
+from temperament.methods import MASK_METHODS, MaskMethod, Method, Recipe, SparsityPlan
+from temperament.methods.randomise import permutation, permute_ratio
 from temperament.models import LoadedModel
 from temperament.personas.edits import MaskEdit
-from temperament.personas.masks import PackedMasks, build_masks, mask_statistics
+from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of
+from temperament.personas.masks import build_masks, mask_statistics
 from temperament.personas.persona import Persona
-from temperament.signatures import SignaturePair, collect, save_signatures
-from temperament.signatures.collect import Progress, Tokens, signature_provenance
+from temperament.signatures import Pair, SignaturePair, collect, load_signatures, save_signatures
+from temperament.signatures.collect import Progress, signature_provenance
 from temperament.signatures.store import find_signatures
 
 
-def mask_signatures(
-    lm: LoadedModel,
-    contrast: Contrast,
-    tokens: Tokens,
-    seed: int,
-    folder: Path | None,
-    progress: Progress | None,
-) -> SignaturePair:
-    """Signatures from the folder if they fit, else collected (and kept there)."""
-    found = find_signatures(folder, signature_provenance(lm, contrast, tokens, seed)) if folder else None
-    if found is None:
-        found = collect(lm, contrast, tokens=tokens, seed=seed, folder=folder, progress=progress)
-        if folder:
-            save_signatures(folder, found)
-    return found
+class MaskKind(MethodKind[SignaturePair]):
+    """Methods whose personas are masks over the Linears."""
+
+    name = "masks"
+    statistics = SignaturePair
+
+    def prepare(self, lm: LoadedModel, task: Task) -> Task:
+        _texts(task)
+        plan = SparsityPlan.of(_method(task.method).sparsity if task.sparsity is None else task.sparsity)
+        plan.check(lm.linears)
+        return replace(task, sparsity=plan)
+
+    def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:
+        return signature_provenance(lm, _texts(task), task.tokens, task.seed)
+
+    def collect(self, lm: LoadedModel, task: Task, folder: Path | None, progress: Progress | None) -> SignaturePair:
+        found = find_signatures(folder, self.provenance(lm, task)) if folder else None
+        if found is None:
+            found = collect(lm, _texts(task), tokens=task.tokens, seed=task.seed, folder=folder, progress=progress)
+            if folder:
+                save_signatures(folder, found)
+        return found
+
+    def load(self, folder: Path) -> SignaturePair:
+        return load_signatures(folder)
+
+    def pair(
+        self, lm: LoadedModel, task: Task, pair: SignaturePair, name: str, origin: Origin
+    ) -> tuple[Persona, Persona, dict[str, Any]]:
+        if not isinstance(task.sparsity, SparsityPlan):
+            raise ValueError("the task was not prepared")
+        plus, minus = _poles(lm, _method(task.method), task.parameters, task.sparsity, pair, name, origin)
+        return plus, minus, {"masks": mask_statistics(lm, _edit(plus).masks(lm), _edit(minus).masks(lm))}
+
+    def rebuild(self, lm: LoadedModel, pair: SignaturePair, plus: Persona, minus: Persona) -> Poles:
+        method, parameters = method_of(plus)
+        origin: Origin = {"plus": plus.provenance, "minus": minus.provenance}
+        return _poles(lm, _method(method), parameters, _edit(plus).sparsity, pair, "rebuilt", origin)
+
+    def random_needs(self, persona: Persona) -> str | None:
+        return "random control of packed masks" if _edit(persona).recipe is None else None
+
+    def randomised(self, lm: LoadedModel, plus: Persona, minus: Persona, seed: int, pair: Pair | None) -> Poles:
+        """The contrast term permuted across the inputs of each Linear, the same number pruned per row.
+
+        This needs nothing but the two recipes; packed masks have none, for them the log-ratio of the two poles'
+        activations is permuted, which needs the signatures.
+        """
+        order = permutation(lm.inputs, seed)
+        first, second = _edit(plus), _edit(minus)
+        if first.recipe is not None and second.recipe is not None:
+            recipes = _method(method_of(plus)[0]).randomise(first.recipe, second.recipe, order)
+        elif isinstance(pair, SignaturePair):
+            wanda = MASK_METHODS[0]
+            plain = [wanda.recipe(pair, lm.inputs, pole, wanda.read({})) for pole in POLES]
+            recipes = permute_ratio(plain[0], plain[1], order)
+        else:
+            raise ValueError("packed masks need the signatures of masks")
+        built = [
+            mask_persona(lm, recipe, edit.sparsity, name=f"random-{seed}", provenance=persona.provenance)
+            for recipe, edit, persona in zip(recipes, (first, second), (plus, minus), strict=True)
+        ]
+        return built[0], built[1]
 
 
-def mask_pair(
+def _texts(task: Task) -> Contrast:
+    if isinstance(task.data, RolePlay):
+        raise TemperamentError(f"the method {task.method.name} needs texts, not a role to play", "use the source texts")
+    return task.data
+
+
+def _method(method: Method) -> MaskMethod:
+    if not isinstance(method, MaskMethod):
+        raise ValueError(f"{method.name} does not make masks")
+    return method
+
+
+def _edit(persona: Persona) -> MaskEdit:
+    if not isinstance(persona.edit, MaskEdit):
+        raise ValueError("not a mask persona")
+    return persona.edit
+
+
+def _poles(
     lm: LoadedModel,
     method: MaskMethod,
     parameters: Any,
     sparsity: SparsityPlan,
     pair: SignaturePair,
     name: str,
-    origin: Mapping[Pole, Mapping[str, Any]],
-) -> tuple[Persona, Persona, dict[str, Any]]:
-    """Both poles, and the statistics of their masks; ``origin`` is the provenance of each."""
+    origin: Origin,
+) -> Poles:
     plus, minus = (
         mask_persona(
             lm,
@@ -56,7 +125,7 @@ def mask_pair(
         )
         for pole in POLES
     )
-    return plus, minus, {"masks": mask_statistics(lm, _masks(plus, lm), _masks(minus, lm))}
+    return plus, minus
 
 
 def mask_persona(
@@ -73,9 +142,3 @@ def mask_persona(
     edit = MaskEdit(sparsity, masks.checksum, recipe=recipe)
     edit.keep(lm, masks)
     return Persona(name, recipe.pole, edit, provenance, pair.groups if pair else frozenset(), pair)
-
-
-def _masks(persona: Persona, lm: LoadedModel) -> PackedMasks:
-    if not isinstance(persona.edit, MaskEdit):
-        raise ValueError("not a mask persona")
-    return persona.edit.masks(lm)

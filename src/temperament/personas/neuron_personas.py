@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from temperament.calibration import Contrast, Pole, RolePlay
 from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.methods.neurons import Neurons, by_layer, choose, find_neurons, permuted, saturated
@@ -17,9 +15,10 @@ from temperament.methods.randomise import permutation
 from temperament.methods.registry import NeuronParameters
 from temperament.models import LoadedModel
 from temperament.personas.edits import NeuronEdit
+from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of, without_sparsity
 from temperament.personas.persona import Persona
-from temperament.signatures import NeuronSignaturePair, Writing, collect_neurons
-from temperament.signatures.collect import Progress, Tokens
+from temperament.signatures import NeuronSignaturePair, Pair, collect_neurons, load_neuron_signatures
+from temperament.signatures.collect import Progress
 from temperament.signatures.collect_neurons import neuron_provenance
 from temperament.signatures.neuron_store import find_neuron_signatures
 
@@ -28,29 +27,77 @@ class NoNeuronsError(TemperamentError):
     """No neuron differs by as much as the threshold asks."""
 
 
-def neuron_signatures(
-    lm: LoadedModel,
-    data: Contrast | RolePlay,
-    tokens: Tokens,
-    seed: int,
-    writing: Writing,
-    folder: Path | None,
-    progress: Progress | None,
-) -> NeuronSignaturePair:
-    """Statistics from the folder if they fit, else collected (and kept there)."""
-    try:
-        found = find_neuron_signatures(folder, neuron_provenance(lm, data, tokens, seed, writing)) if folder else None
-    except TemperamentError:
-        found = None  # damaged, or half replaced when a run was interrupted: collected anew
-    if found is None:
-        found = collect_neurons(lm, data, tokens=tokens, seed=seed, writing=writing, folder=folder, progress=progress)
-    for pole in POLES:
-        if found.pole(pole).counts.tokens == 0:
-            raise TemperamentError(
-                f"no token was counted for the {pole} pole: the model wrote nothing",
-                "use texts instead of generating, or another model",
+class NeuronKind(MethodKind[NeuronSignaturePair]):
+    """The method whose personas are neuron edits; its statistics come from texts or from acting a role."""
+
+    name = "neurons"
+    statistics = NeuronSignaturePair
+
+    def prepare(self, lm: LoadedModel, task: Task) -> Task:  # noqa: ARG002 - every model has neurons
+        without_sparsity(task)
+        return task
+
+    def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:
+        return neuron_provenance(lm, task.data, task.tokens, task.seed, task.writing)
+
+    def collect(
+        self, lm: LoadedModel, task: Task, folder: Path | None, progress: Progress | None
+    ) -> NeuronSignaturePair:
+        try:
+            found = find_neuron_signatures(folder, self.provenance(lm, task)) if folder else None
+        except TemperamentError:
+            found = None  # damaged, or half replaced when a run was interrupted: collected anew
+        if found is None:
+            found = collect_neurons(
+                lm,
+                task.data,
+                tokens=task.tokens,
+                seed=task.seed,
+                writing=task.writing,
+                folder=folder,
+                progress=progress,
             )
-    return found
+        for pole, counted in found.tokens.items():
+            if counted == 0:
+                raise TemperamentError(
+                    f"no token was counted for the {pole} pole: the model wrote nothing",
+                    "use texts instead of generating, or another model",
+                )
+        return found
+
+    def load(self, folder: Path) -> NeuronSignaturePair:
+        return load_neuron_signatures(folder)
+
+    def pair(
+        self, lm: LoadedModel, task: Task, pair: NeuronSignaturePair, name: str, origin: Origin
+    ) -> tuple[Persona, Persona, dict[str, Any]]:
+        return neuron_pair(lm, task.parameters, pair, name, origin, task.seed)
+
+    def rebuild(self, lm: LoadedModel, pair: NeuronSignaturePair, plus: Persona, minus: Persona) -> Poles:
+        edit = _edit(plus)
+        origin: Origin = {"plus": plus.provenance, "minus": minus.provenance}
+        first, second, _ = neuron_pair(lm, method_of(plus)[1], pair, "rebuilt", origin, edit.seed, edit)
+        return first, second
+
+    def randomised(
+        self,
+        lm: LoadedModel,
+        plus: Persona,
+        minus: Persona,
+        seed: int,
+        pair: Pair | None,  # noqa: ARG002 - the personas say enough
+    ) -> Poles:
+        """As many neurons per layer and pole with the same values, chosen at random."""
+        return (
+            replace(plus, name=f"random-{seed}", edit=randomised(lm, _edit(plus), seed)),
+            replace(minus, name=f"random-{seed}", edit=randomised(lm, _edit(minus), seed)),
+        )
+
+
+def _edit(persona: Persona) -> NeuronEdit:
+    if not isinstance(persona.edit, NeuronEdit):
+        raise ValueError("not a neuron persona")
+    return persona.edit
 
 
 def neuron_pair(
@@ -58,7 +105,7 @@ def neuron_pair(
     parameters: NeuronParameters,
     pair: NeuronSignaturePair,
     name: str,
-    origin: Mapping[Pole, Mapping[str, Any]],
+    origin: Origin,
     seed: int = 0,
     like: NeuronEdit | None = None,
 ) -> tuple[Persona, Persona, dict[str, Any]]:
@@ -93,7 +140,7 @@ def neuron_personas(
     neurons: Neurons,
     parameters: NeuronParameters,
     name: str,
-    origin: Mapping[Pole, Mapping[str, Any]],
+    origin: Origin,
     pair: NeuronSignaturePair | None = None,
     seed: int = 0,
 ) -> tuple[Persona, Persona]:

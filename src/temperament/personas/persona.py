@@ -11,7 +11,7 @@ from temperament.calibration import Pole
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
 from temperament.personas.edits import Edit, MaskEdit, PromptEdit
-from temperament.signatures import NeuronSignaturePair, SignaturePair
+from temperament.signatures import Pair
 
 if TYPE_CHECKING:
     from temperament.personas.plan import Plan
@@ -32,7 +32,7 @@ class Persona:
     edit: Edit
     provenance: Mapping[str, Any] = field(default_factory=dict)
     groups: frozenset[str] = frozenset()
-    signatures: SignaturePair | NeuronSignaturePair | None = field(default=None, compare=False, repr=False)
+    signatures: Pair | None = field(default=None, compare=False, repr=False)
 
     @property
     def kind(self) -> str:

@@ -6,17 +6,12 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from temperament.calibration import Contrast, RolePlay
-from temperament.calibration.contrast import POLES
 from temperament.models import LoadedModel
-from temperament.signatures import NeuronSignaturePair, SignaturePair
+from temperament.signatures import Pair
 
 
-def provenance(lm: LoadedModel, data: Contrast | RolePlay, pair: SignaturePair | NeuronSignaturePair) -> dict[str, Any]:
+def provenance(lm: LoadedModel, data: Contrast | RolePlay, pair: Pair) -> dict[str, Any]:
     """Model, tokenizer, data, signatures and versions."""
-    if isinstance(pair, SignaturePair):
-        tokens = {pole: pair.pole(pole).count for pole in POLES}
-    else:
-        tokens = {pole: pair.pole(pole).counts.tokens for pole in POLES}
     source = pair.provenance.get("source")
     return {
         "model": {
@@ -33,7 +28,7 @@ def provenance(lm: LoadedModel, data: Contrast | RolePlay, pair: SignaturePair |
             "hash": data.hash,
             "licence": data.licence,
             "items": data.items,
-            "tokens": tokens,
+            "tokens": pair.tokens,
             "counted": pair.provenance.get("tokens", ""),
             "seed": pair.provenance.get("seed", ""),
             **({"source": source} if source else {}),

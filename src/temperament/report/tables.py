@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -127,7 +127,7 @@ def extraction_table(result: Mapping[str, Any]) -> Table:
         "method": f"{result['method']} {_pairs(result['parameters'])}",
         "items": f"{result['items']['plus']} plus, {result['items']['minus']} minus",
         "tokens counted": f"{result['tokens']['plus']} plus, {result['tokens']['minus']} minus",
-        **(_mask_facts(result["masks"]) if "masks" in result else _neuron_facts(result["neurons"])),
+        **next(facts(result[kind]) for kind, facts in _KINDS.items() if kind in result),
         "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()),
         "file sizes": ", ".join(f"{pole} {size / 1e6:.2f} MB" for pole, size in result["bytes"].items()),
     }
@@ -149,6 +149,10 @@ def _neuron_facts(neurons: Mapping[str, Any]) -> dict[str, str]:
     if neurons["saturated"]:
         facts["saturated"] = f"{neurons['saturated']} have their 95th percentile beyond the histogram"
     return facts
+
+
+#: How the statistics of each kind of edit are worded.
+_KINDS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {"masks": _mask_facts, "neurons": _neuron_facts}
 
 
 def description_table(description: Mapping[str, Any]) -> Table:

@@ -4,6 +4,7 @@ from temperament.signatures.collect import collect
 from temperament.signatures.collect_neurons import Writing, collect_neurons
 from temperament.signatures.neuron_store import load_neuron_signatures, save_neuron_signatures
 from temperament.signatures.neurons import NeuronSignaturePair
+from temperament.signatures.pair import Pair
 from temperament.signatures.signature import Signature, SignaturePair
 from temperament.signatures.statistics import Moments
 from temperament.signatures.store import load_signatures, save_signatures
@@ -11,6 +12,7 @@ from temperament.signatures.store import load_signatures, save_signatures
 __all__ = [
     "Moments",
     "NeuronSignaturePair",
+    "Pair",
     "Signature",
     "SignaturePair",
     "Writing",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from temperament.calibration import Pole
+from temperament.calibration.contrast import POLES
 
 #: Bins of the value histogram, and the value at which the last one ends; what lies outside counts in the end bins.
 BINS, TOP = 300, 3.0
@@ -128,6 +129,11 @@ class NeuronSignaturePair:
 
     def pole(self, pole: Pole) -> NeuronSignature:
         return self.plus if pole == "plus" else self.minus
+
+    @property
+    def tokens(self) -> dict[Pole, int]:
+        """Counted tokens of each pole."""
+        return {pole: self.pole(pole).counts.tokens for pole in POLES}
 
     def histogram(self, pole: Pole, layer: int) -> Tensor:
         """Value counts of one layer under a pole, (neurons, bins) int32."""

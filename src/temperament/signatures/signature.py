@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from temperament.calibration import Pole
+from temperament.calibration.contrast import POLES
 from temperament.signatures.statistics import Moments, merge
 
 
@@ -48,6 +49,11 @@ class SignaturePair:
 
     def pole(self, pole: Pole) -> Moments:
         return (self.plus if pole == "plus" else self.minus).moments
+
+    @property
+    def tokens(self) -> dict[Pole, int]:
+        """Counted tokens of each pole."""
+        return {pole: self.pole(pole).count for pole in POLES}
 
     def shuffled(self) -> SignaturePair:
         """The same texts with shuffled labels: each new pole is one half of either old pole.

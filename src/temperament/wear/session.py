@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
 from temperament.models.load import WearSession
-from temperament.personas import MaskEdit, NeuronEdit, Persona, Plan, PromptEdit
+from temperament.personas import MaskEdit, Persona, Plan, PromptEdit
 from temperament.wear.masks import wear_masks
-from temperament.wear.neurons import Row, combined_rows, wear_neurons
+from temperament.wear.rows import ROW_KINDS, combined_rows, row_kind, row_of, wear_rows
 
 Worn = Persona | Plan | None
 
@@ -19,9 +19,9 @@ Worn = Persona | Plan | None
 def wear(lm: LoadedModel, worn: Worn | Sequence[Worn], strength: float = 1.0) -> Iterator[LoadedModel]:
     """Wear ``worn`` while the block runs; afterwards every weight is bit-identical and no hook remains.
 
-    A list is one plan per row of the batches that run inside (neuron edits and None only). Blocks nest: an inner
-    plan is worn on top of the outer one. Strength 0 is exactly the base. Everything is checked and every mask is
-    rebuilt and verified before the first weight changes.
+    A list is one plan per row of the batches that run inside (kinds of edit that can differ by row, and None). Blocks
+    nest: an inner plan is worn on top of the outer one. Strength 0 is exactly the base. Everything is checked and
+    every mask is rebuilt and verified before the first weight changes.
     """
     rows: list[Worn]
     if worn is None or isinstance(worn, Persona | Plan):
@@ -34,9 +34,9 @@ def wear(lm: LoadedModel, worn: Worn | Sequence[Worn], strength: float = 1.0) ->
         persona.edit.check(lm)
     if by_row:
         _check_rows(plans)
-    neurons = tuple(_neurons(plan) for plan in plans)
-    per_row = len(rows) if by_row and any(neurons) else 0
-    combined_rows(lm, neurons, per_row)  # a conflict shows before the first weight changes
+    edits = tuple(row_of(plan) for plan in plans)
+    per_row = len(rows) if by_row and any(edits) else 0
+    combined_rows(lm, edits, per_row)  # a conflict shows before the first weight changes
     session = WearSession(rows=per_row)
     try:
         lm.sessions.append(session)
@@ -46,8 +46,8 @@ def wear(lm: LoadedModel, worn: Worn | Sequence[Worn], strength: float = 1.0) ->
             elif isinstance(persona.edit, PromptEdit):
                 session.stack.callback(setattr, lm, "system_prompt", lm.system_prompt)
                 lm.system_prompt = "\n\n".join(filter(None, (lm.system_prompt, persona.edit.text)))
-        if any(neurons):
-            wear_neurons(lm, session, neurons)
+        if any(edits):
+            wear_rows(lm, session, edits)
         session.stack.callback(setattr, lm, "worn", lm.worn)
         lm.worn = (*lm.worn, *_labels(plans))
         yield lm
@@ -67,15 +67,6 @@ def _take_off(lm: LoadedModel) -> None:
             _take_off(lm)
 
 
-def _neurons(plan: Plan) -> Row:
-    """The neuron edits of a plan, each with its weight: wearing the minus pole is a negative one."""
-    return tuple(
-        (persona.edit, strength if persona.pole == "plus" else -strength)
-        for persona, strength in plan.active
-        if isinstance(persona.edit, NeuronEdit)
-    )
-
-
 def _labels(plans: Sequence[Plan]) -> list[str]:
     labels = [[f"{share:g}*{persona.name}" for persona, share in plan.active] for plan in plans]
     if len(plans) == 1:
@@ -88,9 +79,10 @@ def _check_rows(plans: Sequence[Plan]) -> None:
         raise TemperamentError("a list of no plans is to be worn", "give one plan, or None, per row of the batch")
     for row, plan in enumerate(plans):
         for persona, _ in plan.active:
-            if not isinstance(persona.edit, NeuronEdit):
+            if row_kind(persona.edit) is None:
+                kinds = " and ".join(kind.edit.kind for kind in ROW_KINDS)
                 raise TemperamentError(
-                    f"row {row} wears {persona.name!r}, a {persona.kind} persona, but only neuron personas can differ "
-                    "by row",
+                    f"row {row} wears {persona.name!r}, a {persona.kind} persona, but only {kinds} personas can "
+                    "differ by row",
                     "wear it for the whole batch, outside the list",
                 )
