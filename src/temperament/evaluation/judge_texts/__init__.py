@@ -11,7 +11,7 @@ from typing import Literal
 from temperament.errors import TemperamentError
 
 #: Traits that have texts.
-JUDGED_TRAITS: tuple[str, ...] = ("conscientiousness", "extraversion", "agreeableness", "neuroticism")
+JUDGED_TRAITS: tuple[str, ...] = ("openness", "conscientiousness", "extraversion", "agreeableness", "neuroticism")
 
 
 @dataclass(frozen=True)
