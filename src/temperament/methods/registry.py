@@ -20,7 +20,7 @@ from temperament.methods.randomise import permute_difference, permute_ratio, per
 from temperament.methods.recipe import Recipe
 from temperament.methods.sparse import damped_diagonal, sparse_importance
 from temperament.methods.wanda import Statistic, wanda_importance
-from temperament.models import InputSite
+from temperament.models import InputSite, LinearSite
 from temperament.signatures import Moments, SignaturePair
 
 #: Smallest importance relative to the largest of a Linear; keeps products clear of the subnormal range.
@@ -84,6 +84,24 @@ class NeuronParameters(Parameters):
         )
 
 
+class SaliencyParameters(Parameters):
+    share: float = Field(0.003, gt=0, le=0.1, description="share of all targeted weights")
+    scope: Literal["global", "per-linear"] = Field("global", description="rank the whole model, or each Linear")
+    modules: Literal["all", "attention", "mlp"] = Field("all", description="which Linears may be chosen from")
+    layers: str | None = Field(None, pattern=r"^\d+-\d+$", description="which layers, such as 8-20; default all")
+    neutral: float = Field(1 / 3, ge=0, le=1, description="share of neutral text in F")
+    damping: float = Field(0.01, gt=0, le=100, description="λ as a share of the median of w²F")
+    exponent: float = Field(1.0, gt=0, le=4, description="power of the gain −s·w·G")
+
+    def targets(self, linear: LinearSite) -> bool:
+        """Whether weights of this Linear may be chosen."""
+        if self.layers is not None:
+            first, last = map(int, self.layers.split("-"))
+            if not first <= linear.layer <= last:
+                return False
+        return self.modules in ("all", linear.part)
+
+
 @dataclass(frozen=True)
 class MaskMethod(Method):
     """A method whose personas are masks: its recipe per pole, its random control, its default sparsity."""
@@ -99,6 +117,13 @@ class NeuronMethod(Method):
     """The method whose personas are neuron edits."""
 
     kind: ClassVar[str] = "neurons"
+
+
+@dataclass(frozen=True)
+class SaliencyMethod(Method):
+    """The method whose personas are subnetworks of single weights."""
+
+    kind: ClassVar[str] = "subnetwork"
 
 
 def _scaled(vector: Tensor, inputs: Sequence[InputSite]) -> Tensor:
@@ -219,7 +244,14 @@ NEURONS = NeuronMethod(
     NeuronParameters,
 )
 
-METHODS: tuple[Method, ...] = (*MASK_METHODS, NEURONS)
+SALIENCY = SaliencyMethod(
+    "contrastive-saliency",
+    "max(0, −s·w_ij·G_ij) / (w_ij²·F_ij + λ), the largest of the whole model (ours)",
+    "the few weights whose loss serves one pole most for its cost elsewhere; one backward pass",
+    SaliencyParameters,
+)
+
+METHODS: tuple[Method, ...] = (*MASK_METHODS, NEURONS, SALIENCY)
 
 
 def find_method(name: str) -> Method:

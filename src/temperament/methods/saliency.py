@@ -6,7 +6,7 @@ r_ij = max(0, −s·w_ij·G_ij)^e / (w_ij²·F_ij + λ), s = ±1 for the plus an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from temperament.calibration import Contrast
+from temperament.calibration import Contrast, Pole
 from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.models import LinearSite, LoadedModel
@@ -106,9 +106,11 @@ def collect_saliency(
             store.save(index, parts)
         else:
             held |= parts
+    tokens = {pole: sum(len(item.ids) - item.start for item in _encoded(lm, contrast, pole)) for pole in POLES}
     if store:
-        return store.finish([[site.name for site in linears] for linears in groups], provenance, contrast.group_keys)
-    return SaliencyPair.of(held, provenance, contrast.group_keys)
+        names = [[site.name for site in linears] for linears in groups]
+        return store.finish(names, provenance, contrast.group_keys, tokens)
+    return SaliencyPair(tuple(held), held.__getitem__, provenance, contrast.group_keys, tokens)
 
 
 def layer_groups(linears: Sequence[LinearSite], memory: int) -> list[list[LinearSite]]:
@@ -143,6 +145,10 @@ def _queue(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: in
     return queue + [_Work(batch, None, 0.0, "neutral", 1 / len(passages)) for batch in _batches(lm, passages)]
 
 
+def _encoded(lm: LoadedModel, contrast: Contrast, pole: Pole) -> list[Encoded]:
+    return encode_all(lm, contrast.pole(pole), "response")
+
+
 def _passage(lm: LoadedModel, text: str) -> Encoded:
     head = tuple(lm.tokenizer("").input_ids)
     ids = tuple(lm.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
@@ -151,9 +157,7 @@ def _passage(lm: LoadedModel, text: str) -> Encoded:
 
 def _batches(lm: LoadedModel, items: Sequence[Encoded]) -> list[Batch]:
     positions = max(1, _LOGITS // int(lm.model.config.get_text_config().vocab_size))
-    return length_buckets(
-        items, padding=padding_id(lm), tokens=BATCH_TOKENS, rows=BATCH_ROWS, positions=positions
-    )
+    return length_buckets(items, padding=padding_id(lm), tokens=BATCH_TOKENS, rows=BATCH_ROWS, positions=positions)
 
 
 def _add(lm: LoadedModel, linears: Sequence[LinearSite], work: _Work, sums: dict[str, Tensor]) -> None:
@@ -204,7 +208,7 @@ def _watching(lm: LoadedModel, linears: Sequence[LinearSite], see: Any) -> Itera
 
             def watch(_: nn.Module, args: tuple[Tensor, ...], output: Tensor, site: LinearSite = site) -> None:
                 x = args[0].detach()
-                output.register_hook(lambda delta: see(site, x, delta))
+                output.register_hook(lambda delta: see(site, x, delta))  # type: ignore[no-untyped-call]
 
             handles.append(lm.module(site.name).register_forward_hook(watch))
         yield

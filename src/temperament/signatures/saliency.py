@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from temperament.calibration import Pole
 
 #: Parts of the statistics of one Linear, in the order of ``LinearSaliency``.
 PARTS = ("first", "second", "poles", "neutral")
@@ -48,24 +50,20 @@ class SaliencyPair:
     """Saliency statistics of a contrast in one model, read Linear by Linear.
 
     ``read`` returns those of the Linear of that name, from memory or from a file. ``groups`` are the identities of the
-    calibration texts.
+    calibration texts, ``tokens`` the response tokens of each pole.
     """
 
     names: tuple[str, ...]
     read: Callable[[str], LinearSaliency]
-    provenance: Mapping[str, str]
+    provenance: dict[str, str]
     groups: frozenset[str]
+    tokens: dict[Pole, int]
     has_shuffled_labels: bool = False
-
-    @staticmethod
-    def of(parts: Mapping[str, LinearSaliency], provenance: Mapping[str, str], groups: frozenset[str]) -> SaliencyPair:
-        """From statistics in memory."""
-        return SaliencyPair(tuple(parts), parts.__getitem__, provenance, groups)
 
     @cached_property
     def hash(self) -> str:
         """SHA-256 over provenance and statistics; persona files refer to it."""
-        digest = hashlib.sha256(json.dumps(dict(self.provenance), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps([self.provenance, self.tokens], sort_keys=True).encode())
         for name in self.names:
             statistics = self.read(name)
             for part in PARTS:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from temperament.calibration import Pole
+from temperament.calibration.contrast import POLES
 from temperament.container import checked_tensor, read_container, write_container
 from temperament.errors import TemperamentError
 from temperament.signatures.saliency import PARTS, LinearSaliency, SaliencyPair
@@ -54,7 +57,11 @@ class SaliencyFolder:
         self._partial.unlink(missing_ok=True)
 
     def finish(
-        self, groups: Sequence[Sequence[str]], provenance: Mapping[str, str], texts: frozenset[str]
+        self,
+        groups: Sequence[Sequence[str]],
+        provenance: Mapping[str, str],
+        texts: frozenset[str],
+        tokens: Mapping[Pole, int],
     ) -> SaliencyPair:
         """Write the index of all groups; from now on ``load_saliency`` finds them."""
         header = {
@@ -62,6 +69,7 @@ class SaliencyFolder:
             "kind": "saliency",
             "provenance": dict(provenance),
             "groups": sorted(texts),
+            "tokens": dict(tokens),
             "files": [[self._path(index).name, list(names)] for index, names in enumerate(groups)],
         }
         write_container(self._folder / "saliency.safetensors", {}, header)
@@ -77,6 +85,7 @@ def load_saliency(folder: Path) -> SaliencyPair:
             raise ValueError(f"format {header['format_version']!r}")
         where = {name: folder / file for file, names in header["files"] for name in names}
         provenance, groups = dict(header["provenance"]), frozenset(header["groups"])
+        tokens: dict[Pole, int] = {pole: int(header["tokens"][pole]) for pole in POLES}
     except (KeyError, TypeError, ValueError) as error:
         raise TemperamentError(f"{path} is damaged ({error!r})", _REMEDY) from None
 
@@ -92,7 +101,7 @@ def load_saliency(folder: Path) -> SaliencyPair:
         except (ValueError, KeyError, TypeError) as error:
             raise TemperamentError(f"{where[name]} is damaged: {error}", _REMEDY) from None
 
-    return SaliencyPair(tuple(where), read, provenance, groups)
+    return SaliencyPair(tuple(where), read, provenance, groups, tokens)
 
 
 def find_saliency(folder: Path, provenance: Mapping[str, str]) -> SaliencyPair | None:
@@ -103,7 +112,7 @@ def find_saliency(folder: Path, provenance: Mapping[str, str]) -> SaliencyPair |
     return pair if pair.provenance == dict(provenance) else None
 
 
-def _header(path: Path) -> Mapping[str, object]:
+def _header(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:

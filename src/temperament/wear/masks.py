@@ -1,40 +1,31 @@
-"""Mask edits: gate the weights in place, keep only the values that change, put them back exactly."""
+"""Masks and subnetworks: gate weights in place, keep only the values that change, put them back exactly."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from temperament.models import LinearSite, LoadedModel
-from temperament.personas import PackedMasks
+from temperament.personas import PackedMasks, SubnetworkEdit
 
 
 class GatedLinear:
     """One Linear under the gate M + γ(1 − M), γ = 1 − strength (PS Eq. 6 and 7).
 
-    Holds the original values of the masked-out entries, nothing else; the weight is restored from them, never
-    by arithmetic.
+    ``dropped`` gives the flat positions of the gated entries, in row-major order of (outputs, inputs). Holds their
+    original values, nothing else; the weight is restored from them, never by arithmetic.
     """
 
-    def __init__(self, lm: LoadedModel, linear: LinearSite, masks: PackedMasks) -> None:
-        self._weight = lm.weight(linear)
-        self._linear = linear
-        self._masks = masks
-        self._pending: Tensor | None = self._dropped()
-        self._original = self._weight.take(self._pending)
-
-    def _dropped(self) -> Tensor:
-        """Flat positions of the masked-out entries, in row-major order of (outputs, inputs)."""
-        mask = self._masks.mask(self._linear, self._weight.device)
-        if mask is None:
-            raise ValueError(f"{self._linear.name} is not masked")
-        dropped = mask.logical_not_().flatten()
-        if dropped.device.type == "cpu":  # several times faster than torch's nonzero
-            return torch.from_numpy(np.flatnonzero(dropped.numpy()))
-        return dropped.nonzero().squeeze(1)
+    def __init__(self, weight: Tensor, dropped: Callable[[], Tensor]) -> None:
+        self._weight = weight
+        self._dropped = dropped
+        self._pending: Tensor | None = dropped()
+        self._original = weight.take(self._pending)
 
     def apply(self, strength: float) -> None:
         """Multiply the masked-out entries by 1 − strength."""
@@ -48,9 +39,32 @@ class GatedLinear:
         (self._weight if weight is None else weight).put_(self._dropped(), self._original)
 
 
-@torch.no_grad()
 def wear_masks(lm: LoadedModel, masks: PackedMasks, strength: float, stack: ExitStack) -> None:
-    """Gate every masked Linear; ``stack`` receives what undoes it before the first edit is made."""
+    """Gate what the masks leave out."""
+    wear_gates(lm, {name: partial(masked_out, lm, masks, name) for name in masks.bits}, strength, stack)
+
+
+def wear_subnetwork(lm: LoadedModel, edit: SubnetworkEdit, strength: float, stack: ExitStack) -> None:
+    """Gate the weights of a subnetwork."""
+    positions = {name: flat.to(lm.device) for name, flat in edit.parts()}
+    wear_gates(lm, {name: partial(positions.__getitem__, name) for name in positions}, strength, stack)
+
+
+def masked_out(lm: LoadedModel, masks: PackedMasks, name: str) -> Tensor:
+    """Flat positions of what a mask leaves out of one Linear."""
+    linear = next(linear for linear in lm.linears if linear.name == name)
+    mask = masks.mask(linear, lm.device)
+    if mask is None:
+        raise ValueError(f"{name} is not masked")
+    dropped = mask.logical_not_().flatten()
+    if dropped.device.type == "cpu":  # several times faster than torch's nonzero
+        return torch.from_numpy(np.flatnonzero(dropped.numpy()))
+    return dropped.nonzero().squeeze(1)
+
+
+@torch.no_grad()
+def wear_gates(lm: LoadedModel, gated: Mapping[str, Callable[[], Tensor]], strength: float, stack: ExitStack) -> None:
+    """Gate positions of Linears, given by name; ``stack`` receives what undoes it before the first edit is made."""
     edits: dict[str, GatedLinear] = {}
 
     def original(linear: LinearSite, weight: Tensor) -> None:
@@ -62,8 +76,8 @@ def wear_masks(lm: LoadedModel, masks: PackedMasks, strength: float, stack: Exit
     for _ in range(2):  # where an interrupt stops the first, the second goes on
         stack.callback(_restore, edits)
     for linear in lm.linears:
-        if linear.name in masks.bits:
-            edit = GatedLinear(lm, linear, masks)
+        if linear.name in gated:
+            edit = GatedLinear(lm.weight(linear), gated[linear.name])
             edits[linear.name] = edit
             edit.apply(strength)
 

@@ -25,6 +25,8 @@ class RowKind(ABC, Generic[E]):
     edit: ClassVar[type[Any]]
     #: Whether one edit holds both poles, so that wearing the minus pole is a negative weight.
     signed: ClassVar[bool] = True
+    #: Whether an edit is attached here also when a whole batch wears it; else it is worn in the weights then.
+    whole_batch: ClassVar[bool] = True
 
     def check(self, rows: tuple[Row[E], ...]) -> None:
         """``TemperamentError`` if edits of these rows cannot be worn together."""

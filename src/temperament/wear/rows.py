@@ -11,9 +11,10 @@ from temperament.personas import Edit, Plan
 from temperament.wear.neurons import NeuronRows
 from temperament.wear.positions import Positions, declare_generation
 from temperament.wear.row_kind import Row, RowKind
+from temperament.wear.subnetworks import SubnetworkRows
 
 #: Kinds of edit that can differ by row, in the order in which they are attached.
-ROW_KINDS: tuple[RowKind[Any], ...] = (NeuronRows(),)
+ROW_KINDS: tuple[RowKind[Any], ...] = (NeuronRows(), SubnetworkRows())
 
 AnyRow = Row[Any]
 
@@ -23,10 +24,12 @@ def row_kind(edit: Edit) -> RowKind[Any] | None:
     return next((kind for kind in ROW_KINDS if isinstance(edit, kind.edit)), None)
 
 
-def row_of(plan: Plan) -> AnyRow:
-    """The edits of a plan that can differ by row, each with its weight."""
+def row_of(plan: Plan, *, by_row: bool) -> AnyRow:
+    """The edits of a plan that are attached row by row, each with its weight."""
     weighted = [
-        (persona, strength, kind) for persona, strength in plan.active if (kind := row_kind(persona.edit)) is not None
+        (persona, strength, kind)
+        for persona, strength in plan.active
+        if (kind := row_kind(persona.edit)) is not None and (by_row or kind.whole_batch)
     ]
     return tuple(
         (persona.edit, -strength if kind.signed and persona.pole == "minus" else strength)

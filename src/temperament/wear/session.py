@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
 from temperament.models.load import WearSession
-from temperament.personas import MaskEdit, Persona, Plan, PromptEdit
-from temperament.wear.masks import wear_masks
+from temperament.personas import MaskEdit, Persona, Plan, PromptEdit, SubnetworkEdit
+from temperament.wear.masks import wear_masks, wear_subnetwork
 from temperament.wear.rows import ROW_KINDS, combined_rows, row_kind, row_of, wear_rows
 
 Worn = Persona | Plan | None
@@ -34,15 +34,17 @@ def wear(lm: LoadedModel, worn: Worn | Sequence[Worn], strength: float = 1.0) ->
         persona.edit.check(lm)
     if by_row:
         _check_rows(plans)
-    edits = tuple(row_of(plan) for plan in plans)
+    edits = tuple(row_of(plan, by_row=by_row) for plan in plans)
     per_row = len(rows) if by_row and any(edits) else 0
     combined_rows(lm, edits, per_row)  # a conflict shows before the first weight changes
     session = WearSession(rows=per_row)
     try:
         lm.sessions.append(session)
-        for persona, share in plans[0].active if len(plans) == 1 else ():
+        for persona, share in () if by_row else plans[0].active:
             if isinstance(persona.edit, MaskEdit):
                 wear_masks(lm, persona.edit.masks(lm), share, session.stack)
+            elif isinstance(persona.edit, SubnetworkEdit):
+                wear_subnetwork(lm, persona.edit, share, session.stack)
             elif isinstance(persona.edit, PromptEdit):
                 session.stack.callback(setattr, lm, "system_prompt", lm.system_prompt)
                 lm.system_prompt = "\n\n".join(filter(None, (lm.system_prompt, persona.edit.text)))

@@ -112,3 +112,10 @@ def builtin_roleplay(name: str) -> RolePlay:
 
 def _text(name: str) -> str:
     return (files("temperament.calibration.builtin") / "big_five" / name).read_text(encoding="utf-8")
+
+
+@cache
+def neutral_texts() -> tuple[str, ...]:
+    """Neutral passages for the statistics of methods; those that measure perplexity are others."""
+    text = (files("temperament.calibration.builtin") / "neutral.txt").read_text(encoding="utf-8")
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -1,0 +1,179 @@
+"""Saliency personas (ours): from saliency statistics to a pair of opposite subnetworks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from temperament.calibration import Contrast, RolePlay
+from temperament.calibration.builtin import neutral_texts
+from temperament.calibration.contrast import POLES
+from temperament.errors import TemperamentError
+from temperament.methods.registry import SaliencyParameters
+from temperament.methods.saliency import largest, median_cost, usefulness
+from temperament.models import LinearSite, LoadedModel
+from temperament.personas.edits import SubnetworkEdit
+from temperament.personas.edits.subnetwork import shapes_of
+from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of, without_sparsity
+from temperament.personas.persona import Persona
+from temperament.signatures import Pair, SaliencyPair, collect_saliency, find_saliency, load_saliency
+from temperament.signatures.collect import Progress
+from temperament.signatures.collect_saliency import saliency_provenance
+
+
+class SaliencyKind(MethodKind[SaliencyPair]):
+    """The method whose personas are subnetworks, chosen by gradients."""
+
+    name = "subnetwork"
+    statistics = SaliencyPair
+
+    def prepare(self, lm: LoadedModel, task: Task) -> Task:
+        _texts(task)
+        without_sparsity(task)
+        if task.tokens != "response":
+            raise TemperamentError(f"the method {task.method.name} scores responses only", "use --tokens response")
+        if not any(task.parameters.targets(linear) for linear in lm.linears):
+            raise TemperamentError(f"modules {task.parameters.modules!r} leave no Linear", "name others")
+        return task
+
+    def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:
+        return saliency_provenance(lm, _texts(task), neutral_texts(), task.seed)
+
+    def collect(self, lm: LoadedModel, task: Task, folder: Path | None, progress: Progress | None) -> SaliencyPair:
+        found = find_saliency(folder, self.provenance(lm, task)) if folder else None
+        if found is None:
+            found = collect_saliency(
+                lm, _texts(task), neutral_texts(), seed=task.seed, folder=folder, progress=progress
+            )
+        return found
+
+    def load(self, folder: Path) -> SaliencyPair:
+        return load_saliency(folder)
+
+    def pair(
+        self, lm: LoadedModel, task: Task, pair: SaliencyPair, name: str, origin: Origin
+    ) -> tuple[Persona, Persona, dict[str, Any]]:
+        plus, minus = subnetwork_pair(lm, task.parameters, pair, name, origin)
+        return plus, minus, {self.name: _statistics(lm, plus, minus)}
+
+    def rebuild(self, lm: LoadedModel, pair: SaliencyPair, plus: Persona, minus: Persona) -> Poles:
+        origin: Origin = {"plus": plus.provenance, "minus": minus.provenance}
+        return subnetwork_pair(lm, method_of(plus)[1], pair, "rebuilt", origin)
+
+    def randomised(self, lm: LoadedModel, plus: Persona, minus: Persona, seed: int, pair: Pair | None) -> Poles:
+        """G permuted within each Linear: as many weights, as useful for an objective without meaning."""
+        if not isinstance(pair, SaliencyPair):
+            raise ValueError("the random control of a subnetwork needs its statistics")
+        origin: Origin = {"plus": plus.provenance, "minus": minus.provenance}
+        return subnetwork_pair(lm, method_of(plus)[1], pair, f"random-{seed}", origin, seed)
+
+    def random_needs(self, persona: Persona) -> str | None:  # noqa: ARG002 - the same for all subnetworks
+        return "random control of a subnetwork"
+
+
+def _texts(task: Task) -> Contrast:
+    if isinstance(task.data, RolePlay):
+        raise TemperamentError(f"the method {task.method.name} needs texts, not a role to play", "use the source texts")
+    return task.data
+
+
+@torch.no_grad()
+def subnetwork_pair(
+    lm: LoadedModel,
+    parameters: SaliencyParameters,
+    pair: SaliencyPair,
+    name: str,
+    origin: Origin,
+    permuted: int | None = None,
+) -> Poles:
+    """The weights of largest r for either pole; with the seed ``permuted``, G is permuted within each Linear."""
+    linears = [linear for linear in lm.linears if parameters.targets(linear)]
+    total = sum(rows * columns for _, rows, columns in shapes_of(lm.linears))
+    costs = (_cost(lm, parameters, pair, linear) for linear in linears)
+    damping = parameters.damping * median_cost(costs, sum(_size(linear) for linear in linears))
+    if not damping > 0:
+        raise TemperamentError("the texts have no effect on most weights of this model", "use another model or texts")
+    count = max(1, round(parameters.share * total))
+
+    def scores(sign: int, only: LinearSite | None = None) -> Iterator[Tensor]:
+        for linear in lm.linears:
+            if (only is not None and linear is not only) or not parameters.targets(linear):
+                yield torch.zeros(1).expand(linear.shape)
+                continue
+            gradient = _gradient(pair, linear, permuted)
+            fisher = pair.read(linear.name).fisher(parameters.neutral)
+            weight = lm.base_weight(linear).float().cpu()
+            yield usefulness(weight, gradient.mul_(sign), fisher, damping, parameters.exponent)
+
+    edits = []
+    for sign in (1, -1):
+        if parameters.scope == "global":
+            positions, _ = largest(scores(sign), count)
+        else:
+            share = parameters.share * total / sum(_size(linear) for linear in linears)
+            positions = _by_linear(lm, scores(sign), share)
+        if len(positions) == 0:
+            raise TemperamentError("no weight serves either pole", "use texts that differ in what they say")
+        edits.append(SubnetworkEdit(shapes_of(lm.linears), positions))
+    plus, minus = (
+        Persona(f"{name}-{pole}", pole, edit, origin[pole], pair.groups, pair)
+        for pole, edit in zip(POLES, edits, strict=True)
+    )
+    return plus, minus
+
+
+def _by_linear(lm: LoadedModel, scores: Iterator[Tensor], share: float) -> Tensor:
+    """The same share of every Linear."""
+    found, offset = [], 0
+    for linear, score in zip(lm.linears, scores, strict=True):
+        positions, _ = largest([score], max(1, round(share * _size(linear))))
+        found.append(positions + offset)
+        offset += _size(linear)
+    return torch.cat(found)
+
+
+def _size(linear: LinearSite) -> int:
+    return linear.shape[0] * linear.shape[1]
+
+
+def _cost(lm: LoadedModel, parameters: SaliencyParameters, pair: SaliencyPair, linear: LinearSite) -> Tensor:
+    weight = lm.base_weight(linear).float().cpu()
+    return weight.square().mul_(pair.read(linear.name).fisher(parameters.neutral))
+
+
+def _gradient(pair: SaliencyPair, linear: LinearSite, permuted: int | None) -> Tensor:
+    gradient = pair.gradient(linear.name)
+    if permuted is None:
+        return gradient
+    digest = hashlib.sha256(f"{permuted} {linear.name}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return gradient.flatten()[torch.randperm(gradient.numel(), generator=generator)].view_as(gradient)
+
+
+def _statistics(lm: LoadedModel, plus: Persona, minus: Persona) -> dict[str, Any]:
+    """Weights by pole, layer and kind of module, and how many both poles share."""
+    result: dict[str, Any] = {}
+    sites = {linear.name: linear for linear in lm.linears}
+    for persona in (plus, minus):
+        edit = _edit(persona)
+        layers = [0] * len(lm.neurons)
+        modules: dict[str, int] = {}
+        for name, positions in edit.parts():
+            layers[sites[name].layer] += len(positions)
+            modules[sites[name].kind] = modules.get(sites[name].kind, 0) + len(positions)
+        result[persona.pole] = len(edit.positions)
+        result.setdefault("by_layer", {})[persona.pole] = layers
+        result.setdefault("by_module", {})[persona.pole] = modules
+    shared = torch.isin(_edit(plus).positions, _edit(minus).positions, assume_unique=True)
+    return {**result, "shared": int(shared.sum()), "of": _edit(plus).total}
+
+
+def _edit(persona: Persona) -> SubnetworkEdit:
+    if not isinstance(persona.edit, SubnetworkEdit):
+        raise ValueError("not a subnetwork persona")
+    return persona.edit
