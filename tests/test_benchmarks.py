@@ -113,6 +113,7 @@ def test_dev_files_alone_are_asked_and_are_no_examples(tmp_path: Path) -> None:
         (PLAIN + "Why?,1,2,3,4,4\n", ["line 4", "'4'"]),
         (PLAIN + "Why?,1,2,3,4,AB\n", ["line 4", "'AB'"]),
         (PLAIN + "Why?,1,2,3,4,\n", ["line 4", "''"]),
+        (PLAIN + NAMED, ["line 4", "'answer'"]),
         (PLAIN + "Why?,1,,3,4,A\n", ["line 4", "empty"]),
         (PLAIN + '"Why?,1,2,3,4,A\n', ["line 4"]),
         (NAMED.splitlines()[0] + "\n", ["holds no questions"]),
@@ -159,5 +160,6 @@ def test_public_benchmarks_are_read(data_dir: Path) -> None:
     assert len(found.questions) == 400
     assert {len(question.options) for question in found.questions} == {4}
     found = read_mmlu(data_dir / "capability" / "mmlu_dev")
-    assert len(found.questions) == 57 * 5
+    assert len(found.questions) == 57 * 5 - 1  # one stands there twice
+    assert found.notes == ("1 repeated questions left out",)
     assert len({question.subject for question in found.questions}) == 57

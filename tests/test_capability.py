@@ -136,7 +136,7 @@ def seen(lm: LoadedModel, instrument: MultipleChoice) -> list[str]:
 
 
 def test_worked_examples_are_of_the_subject_and_never_the_question_itself(tiny_llama: LoadedModel) -> None:
-    spaced = replace(SUMS[0], text=f" {SUMS[0].text.upper()}")
+    spaced = replace(SUMS[0], text=f" {SUMS[0].text.upper()}", options=SUMS[0].options[::-1], answer=3)
     shown = replace(LETTERED, questions=LETTERED.questions[:2], examples={"sums": (spaced, *SUMS[1:]), "art": SUMS})
     plain, worked = seen(tiny_llama, MultipleChoice(shown)), seen(tiny_llama, MultipleChoice(shown, shots=2))
     assert [text.count("Answer:") for text in plain] == [1, 1]
@@ -146,7 +146,7 @@ def test_worked_examples_are_of_the_subject_and_never_the_question_itself(tiny_l
         assert text.casefold().count(own.text.casefold()) == 1
         at = [text.casefold().index(SUMS[other].text.casefold()) for other in others]
         assert at == sorted(at)
-        assert all(f"Answer: {'ABCD'[other]}\n" in text for other in others)
+        assert all(f"Answer: {'DBC'[other]}\n" in text for other in others)
     with refused("4 worked examples", "3 other ones on 'sums'"):
         MultipleChoice(shown, shots=4)
     with refused("1 worked examples", "0 other ones"):

@@ -34,8 +34,9 @@ class Question:
 
     @property
     def key(self) -> str:
-        """Identity of question and options, whatever their case and spacing."""
-        return text_digest(" ".join(part.split()).casefold() for part in (self.text, *self.options))
+        """Identity of question and options, whatever their case and spacing and the options' order."""
+        text, *options = (" ".join(part.split()).casefold() for part in (self.text, *self.options))
+        return text_digest([text, *sorted(options)])
 
 
 @dataclass(frozen=True)
