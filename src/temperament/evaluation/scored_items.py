@@ -1,0 +1,33 @@
+"""Items that are answered by log-probabilities: scored in batches of similar length, given out as they finish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from temperament.evaluation.score import Score, score_responses
+from temperament.models import LoadedModel
+from temperament.models.dialogue import Encoded
+
+#: Responses scored between two records: a few batches, so that an interruption costs seconds.
+_RESPONSES = 128
+
+
+def score_items(
+    lm: LoadedModel, todo: Sequence[int], encode: Callable[[int], Sequence[Encoded]]
+) -> Iterator[tuple[int, list[Score]]]:
+    """Yield (position, score of every response of that item), long items first.
+
+    ``encode`` gives an item's responses, which stay in one batch list, so that those behind one prompt that differ
+    in their last token share a row.
+    """
+    encoded = {index: list(encode(index)) for index in todo}
+    waiting = sorted(encoded, key=lambda index: (-max(len(item.ids) for item in encoded[index]), index))
+    while waiting:
+        taken, responses = 0, 0
+        while taken < len(waiting) and (not taken or responses + len(encoded[waiting[taken]]) <= _RESPONSES):
+            responses += len(encoded[waiting[taken]])
+            taken += 1
+        chunk, waiting = waiting[:taken], waiting[taken:]
+        scores = iter(score_responses(lm, [item for index in chunk for item in encoded[index]]))
+        for index in chunk:
+            yield index, [next(scores) for _ in encoded[index]]
