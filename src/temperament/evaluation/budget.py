@@ -1,0 +1,117 @@
+"""The budget: the largest strength whose perplexity ratio stays within a limit, found on validation items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+#: Shares of the largest strength at which a curve is looked at first.
+GRID = (0.125, 0.25, 0.5, 0.75, 1.0)
+#: Perplexity ratio this near below the limit ends a bisection; so does an interval this narrow, relative to its end.
+NEAR, NARROW = 0.004, 0.05
+#: Most bisection steps for one limit.
+STEPS = 6
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a pair measures at one strength on validation items: the worse pole's perplexity ratio, and the effect."""
+
+    strength: float
+    perplexity: float
+    effect: float
+
+    @property
+    def coherent(self) -> bool:
+        """Whether the figures are numbers at all: a broken model gives infinities."""
+        return math.isfinite(self.perplexity) and math.isfinite(self.effect)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a budget allows: the ``largest`` strength within it, and the ``best`` of those for the effect.
+
+    They differ where the effect falls again as strength grows (an inverted U). None: not even a weak dose fits.
+    """
+
+    limit: float
+    largest: Point | None
+    best: Point | None
+
+
+@dataclass
+class Curve:
+    """Points of one method by strength, each measured once."""
+
+    measure: Callable[[float], Point]
+    strongest: float
+    points: dict[float, Point] = field(default_factory=dict)
+
+    def at(self, strength: float) -> Point:
+        strength = round(strength, 6)
+        if strength not in self.points:
+            self.points[strength] = self.measure(strength)
+        return self.points[strength]
+
+    @property
+    def sorted(self) -> list[Point]:
+        return [self.points[strength] for strength in sorted(self.points)]
+
+    def choose(self, limit: float) -> Choice:
+        """The largest strength within ``limit``, by a look at the grid and bisection of its first crossing.
+
+        Coherence guard: a strength counts only if every weaker one that was measured is within the limit too. A curve
+        that comes back below the limit behind a break is not followed there.
+        """
+        for share in GRID:
+            if not _within(self.at(share * self.strongest), limit):
+                break
+        for _ in range(STEPS):
+            inside, outside = self._edge(limit)
+            low = inside.strength if inside else 0.0
+            if outside is None or outside.strength - low <= NARROW * outside.strength:
+                break
+            if inside and limit - inside.perplexity <= NEAR:
+                break
+            self.at((low + outside.strength) / 2)
+        inside, _ = self._edge(limit)
+        allowed = [point for point in self.sorted if inside and point.strength <= inside.strength]
+        return Choice(limit, inside, max(allowed, key=lambda point: point.effect, default=None))
+
+    def _edge(self, limit: float) -> tuple[Point | None, Point | None]:
+        """The last point within the limit before the first one beyond it, and that one."""
+        inside: Point | None = None
+        for point in self.sorted:
+            if not _within(point, limit):
+                return inside, point
+            inside = point
+        return inside, None
+
+
+def _within(point: Point, limit: float) -> bool:
+    return point.coherent and point.perplexity <= limit
+
+
+def strength_for(points: Sequence[Point], target: float, limit: float) -> Point | None:
+    """The weakest strength that reaches ``target`` effect within ``limit``, interpolated between measured points.
+
+    None if no measured strength within the limit reaches it. Strength 0 has no effect and costs nothing.
+    """
+    before = Point(0.0, 1.0, 0.0)
+    for point in sorted(points, key=lambda point: point.strength):
+        if not _within(point, limit):
+            return None
+        if point.effect >= target:
+            share = (target - before.effect) / (point.effect - before.effect)
+            return Point(*(_between(a, b, share) for a, b in zip(_values(before), _values(point), strict=True)))
+        before = point
+    return None
+
+
+def _values(point: Point) -> Iterable[float]:
+    return point.strength, point.perplexity, point.effect
+
+
+def _between(first: float, second: float, share: float) -> float:
+    return first + share * (second - first)
