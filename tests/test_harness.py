@@ -269,7 +269,7 @@ def written(
         prompts = [lm.tokenizer(context(question), add_special_tokens=special).input_ids for question in questions]
         answers = [generate_ids(lm, [ids], max_tokens=6)[0] for ids in prompts]
     return {
-        question: lm.tokenizer.decode(ids, skip_special_tokens=True)
+        question: str(lm.tokenizer.decode(ids, skip_special_tokens=True))
         for question, ids in zip(questions, answers, strict=True)
     }
 
@@ -462,13 +462,23 @@ def test_without_lm_eval_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         import temperament.harness  # noqa: F401
 
 
+#: The command, without the thousands of tasks that lm-eval brings, which take it a while to list.
+COMMAND = """
+from functools import partial
+import lm_eval.tasks
+lm_eval.tasks.TaskManager = partial(lm_eval.tasks.TaskManager, include_defaults=False)
+from temperament.cli.main import main
+main()
+"""
+
+
 @pytest.mark.slow
 def test_the_command_as_a_process(
     tiny_folders: dict[str, Path], files: dict[str, Path], tasks: Path, tmp_path: Path
 ) -> None:
-    """The documented command, from arguments to the file of results."""
+    """From arguments to the table on stdout and the file of results."""
     arguments = f"pretrained={tiny_folders['llama']},wear={files['mask']}:0.5+{files['neurons']},dtype=float32"
-    command = [sys.executable, "-m", "temperament", "lm-eval", "--model", "temperament", "--model_args", arguments]
+    command = [sys.executable, "-c", COMMAND, "lm-eval", "--model", "temperament", "--model_args", arguments]
     command += ["--tasks", "tiny_choice,tiny_free", "--include_path", str(tasks), "--output_path", str(tmp_path)]
     command += ["--device", "cpu", "--batch_size", "auto:1", "--apply_chat_template", "--log_samples"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
