@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,7 +60,7 @@ def command(
 ) -> None:
     """Ask a model a question while it wears personas; without --prompt a session with /wear, /off and /compare."""
     from temperament.language_model import load
-    from temperament.personas import Plan
+    from temperament.personas import Plan, read_plan
 
     if json_output and prompt is None:
         raise TemperamentError("--json prints one answer", "give the question with --prompt")
@@ -71,7 +70,7 @@ def command(
         raise TemperamentError(f"--max-tokens {max_tokens}", "give 1 or more")
     plan = Plan()
     for spec in wear or []:
-        plan = plan + read_wear(spec)
+        plan = plan + read_plan(spec)
     with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
     if prompt is None:
@@ -83,20 +82,6 @@ def command(
         print_json({"model": lm.name, "worn": [[p.name, s] for p, s in plan.items], "prompt": prompt, "answer": answer})
     else:
         out.print(answer)
-
-
-def read_wear(spec: str) -> Plan:
-    """``FILE`` or ``FILE:STRENGTH`` as a plan."""
-    from temperament.personas import Plan, open_persona
-
-    if Path(spec).is_file():
-        return Plan.of(open_persona(spec))
-    path, mark, tail = spec.rpartition(":")
-    try:
-        strength = float(tail) if mark else 1.0
-    except ValueError:
-        path, strength = spec, 1.0
-    return Plan.of(open_persona(path if mark and path else spec), strength)
 
 
 @dataclass(frozen=True)
@@ -137,11 +122,11 @@ class Session:
                     err.print(f"error: {error}", soft_wrap=True)
 
     def _handle(self, line: str) -> None:
-        from temperament.personas import Plan
+        from temperament.personas import Plan, read_plan
 
         word, _, rest = line.partition(" ")
         if word == "/wear" and rest.strip():
-            self._put_on(self._plan + read_wear(rest.strip()))
+            self._put_on(self._plan + read_plan(rest.strip()))
         elif word == "/off":
             self._put_on(Plan())
         elif word == "/compare":

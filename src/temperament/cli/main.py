@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from temperament import __version__
-from temperament.cli import analyze, chat, demo, evaluate, extract, inspect, listing, sweep
+from temperament.cli import analyze, chat, demo, evaluate, extract, harness, inspect, listing, sweep
 from temperament.errors import TemperamentError
 
 # The base class of all usage errors: typer does not export it, and which click it is varies with typer's version.
@@ -32,6 +32,11 @@ app.command("sweep")(sweep.command)
 app.command("inspect")(inspect.command)
 app.command("list")(listing.command)
 app.command("demo")(demo.command)
+app.command(
+    "lm-eval",
+    add_help_option=False,  # --help shows lm-eval's own
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(harness.command)
 
 
 def _version(show: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +19,14 @@ _LOGITS = 2**26
 
 @dataclass(frozen=True)
 class Score:
-    """Log-probability of one response: its sum in nats and its number of tokens."""
+    """Log-probability of one response: its sum in nats and its number of tokens.
+
+    ``greedy`` tells whether every token was the likeliest; None where it was not asked for.
+    """
 
     total: float
     tokens: int
+    greedy: bool | None = None
 
     @property
     def per_token(self) -> float:
@@ -30,7 +34,6 @@ class Score:
         return self.total / self.tokens
 
 
-@torch.inference_mode()
 def score_responses(
     lm: LoadedModel, items: Sequence[Encoded], progress: Callable[[int], None] | None = None
 ) -> list[Score]:
@@ -39,16 +42,31 @@ def score_responses(
     Padding stands on the right and attention is causal, so batch neighbours have no influence. Items that
     differ in their last token only (Yes and No behind one question) share one row: that token is never read.
     """
+    scores: dict[int, Score] = {}
+    for done in score_batches(lm, items):
+        scores.update(done)
+        if progress:
+            progress(len(done))
+    return [scores[index] for index in range(len(items))]
+
+
+@torch.inference_mode()
+def score_batches(
+    lm: LoadedModel, items: Sequence[Encoded], *, tokens: int = 2048, rows: int = 64, greedy: bool = False
+) -> Iterator[list[tuple[int, Score]]]:
+    """As ``score_responses``, batch by batch: (position, score) of the items just done, longest first.
+
+    A forward pass takes at most ``tokens`` padded tokens and ``rows`` sequences.
+    """
     if lm.rows_worn:
         raise TemperamentError("responses are scored under one plan, but one per row is worn", "wear one plan")
     sharing: dict[Encoded, list[int]] = {}
     for index, item in enumerate(items):
         sharing.setdefault(Encoded(item.ids[:-1], item.start), []).append(index)
     owners, inputs = list(sharing.values()), list(sharing)
-    scores: dict[int, Score] = {}
     vocabulary = int(lm.model.config.get_text_config().vocab_size)
     positions = max(1, _LOGITS // vocabulary)
-    for batch in length_buckets(inputs, padding=padding_id(lm), tokens=2048, rows=64, positions=positions):
+    for batch in length_buckets(inputs, padding=padding_id(lm), tokens=tokens, rows=rows, positions=positions):
         first = min(item.start for item in batch.items) - 1
         keep = torch.arange(first, batch.ids.shape[1], device=lm.device)
         starts = torch.tensor([item.start - 1 for item in batch.items], device=lm.device)
@@ -60,11 +78,15 @@ def score_responses(
             for row, index in held
             for offset, token in enumerate(items[index].ids[items[index].start :])
         ]
-        rows, columns, tokens = torch.tensor(picks, device=lm.device).T
-        chosen = (logits[rows, columns, tokens] - logits.logsumexp(-1)[rows, columns]).double().cpu()
+        at, columns, chosen = torch.tensor(picks, device=lm.device).T
+        values = (logits[at, columns, chosen] - logits.logsumexp(-1)[at, columns]).double().cpu()
         counts = [len(items[index].ids) - items[index].start for _, index in held]
-        for (_, index), values in zip(held, chosen.split(counts), strict=True):
-            scores[index] = Score(float(values.sum()), len(values))
-        if progress:
-            progress(len(held))
-    return [scores[index] for index in range(len(items))]
+        totals = [float(part.sum()) for part in values.split(counts)]
+        best: list[bool | None] = [None] * len(held)
+        if greedy:
+            likeliest = logits.argmax(-1)[at, columns] == chosen
+            best = [bool(part.all()) for part in likeliest.cpu().split(counts)]
+        yield [
+            (index, Score(total, count, likely))
+            for (_, index), total, count, likely in zip(held, totals, counts, best, strict=True)
+        ]

@@ -7,6 +7,7 @@ from temperament.personas.masks import PackedMasks, mask_statistics
 from temperament.personas.persona import Persona
 from temperament.personas.plan import Plan
 from temperament.personas.provenance import package_versions
+from temperament.personas.spec import read_plan
 
 __all__ = [
     "Edit",
@@ -22,5 +23,6 @@ __all__ = [
     "mask_statistics",
     "open_persona",
     "package_versions",
+    "read_plan",
     "save_persona",
 ]
