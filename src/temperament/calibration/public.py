@@ -64,6 +64,11 @@ def read_contrast(path: Path) -> Contrast:
         raise TemperamentError(f"{path} holds no data", f"expected {FORMATS}")
     number, first = rows[0]
     reader = next((reader for keys, reader in _READERS if keys <= set(first)), None)
+    if reader is None and {"domain", "key", "text"} <= set(first):
+        raise TemperamentError(
+            f"{path} is a questionnaire, and questionnaire items are test data",
+            "calibrate on other texts, such as a built-in contrast, and keep the items for measuring transfer",
+        )
     if reader is None:
         raise TemperamentError(
             f"{path} line {number}: no known format has the fields {', '.join(map(str, first)) or '(none)'}",

@@ -10,6 +10,7 @@ from typing import Any
 
 from temperament.calibration import Contrast, Pole, RolePlay
 from temperament.calibration.contrast import POLES
+from temperament.calibration.questionnaire_items import refuse_questionnaire
 from temperament.errors import TemperamentError
 from temperament.methods import SparsityPlan, find_method
 from temperament.models import LoadedModel
@@ -56,6 +57,7 @@ def extract(
     method's own. With ``signatures`` no forward pass is made; with a ``folder`` signatures are saved there, reused
     if they fit, and resumed after an interruption.
     """
+    refuse_questionnaire(data)
     if tokens not in ("response", "all"):
         raise TemperamentError(f"unknown token rule {tokens!r}", "use response or all")
     row = find_method(method)
