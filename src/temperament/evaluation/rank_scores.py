@@ -51,7 +51,7 @@ class RankScores:
 
 def score_rankings(rankings: Rankings, *, seed: int = 0) -> RankScores:
     """Scores over the items that at least one judge ranked completely."""
-    ranked: Mask = ~np.isnan(rankings.ranks).any(axis=2)  # (judges, items)
+    ranked: Mask = np.isfinite(rankings.ranks.sum(axis=2))  # (judges, items)
     used = ranked.any(axis=0)
     if not used.any():
         raise TemperamentError("no row of any sheet is ranked completely", "fill in every rank of a row")
