@@ -8,7 +8,20 @@ from typing import Any
 import typer
 
 from temperament import __version__
-from temperament.cli import analyze, chat, demo, evaluate, extract, harness, inspect, listing, sweep
+from temperament.cli import (
+    analyze,
+    build_questions,
+    chat,
+    demo,
+    evaluate,
+    extract,
+    harness,
+    inspect,
+    judge,
+    listing,
+    rank,
+    sweep,
+)
 from temperament.errors import TemperamentError
 
 # The base class of all usage errors: typer does not export it, and which click it is varies with typer's version.
@@ -29,6 +42,9 @@ app.command("evaluate")(evaluate.command)
 app.command("chat")(chat.command)
 app.add_typer(analyze.app)
 app.command("sweep")(sweep.command)
+app.command("judge")(judge.command)
+app.add_typer(rank.app)
+app.command("build-questions")(build_questions.command)
 app.command("inspect")(inspect.command)
 app.command("list")(listing.command)
 app.command("demo")(demo.command)
