@@ -1,4 +1,4 @@
-"""Our own texts: first-person statements of the Big Five in pairs, descriptions to act out, questions, neutral prose."""
+"""Our own texts: Big Five statements as matched pairs, descriptions to act out, questions, and neutral prose."""
 
 from __future__ import annotations
 
