@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from expect import refused
@@ -16,6 +17,8 @@ from test_builtin_texts import (
     all_statements,
     cross_validated_accuracy,
     is_first_person,
+    public_role_play,
+    public_statements,
 )
 
 from temperament.calibration.balance import balance, is_negated, repeated_frames, repeated_runs, words
@@ -175,6 +178,15 @@ def test_no_sentence_and_no_phrase_stands_in_another_built_in_text() -> None:
     assert sentences(answers()).isdisjoint(sentences(others))
     assert runs(answers(), 8).isdisjoint(runs(others, 8))
     assert runs(turns, 8).isdisjoint(runs([text for text in others if text not in turns], 8))
+
+
+def test_no_answer_or_turn_stands_in_public_data(data_dir: Path) -> None:
+    public = {*public_statements(data_dir), *public_role_play(data_dir)}
+    assert len(public) > 4900
+    own = [*answers(), *neutral_texts(), *neutral_passages(split="validation")]
+    own += [turn for script in drift_scripts() for turn in script.turns]
+    assert sentences(own).isdisjoint(public)
+    assert runs(own, 8).isdisjoint(runs(public, 8))
 
 
 def sentences(texts: Iterable[str]) -> set[str]:
