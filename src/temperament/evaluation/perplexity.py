@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,12 +19,17 @@ from temperament.models.dialogue import Encoded
 _WINDOW = 256
 
 
-def neutral_passages(path: Path | None = None) -> tuple[str, ...]:
+#: The package's own neutral texts: figures are measured on ``test``, strengths are tuned on ``validation``.
+_NEUTRAL = {"test": "neutral.txt", "validation": "neutral.validation.txt"}
+
+
+def neutral_passages(path: Path | None = None, split: Literal["test", "validation"] = "test") -> tuple[str, ...]:
     """Passages of the package's own neutral text, or of a WikiText-style file (headings and blank lines dropped).
 
-    The text serves measurement only; it is never calibrated on.
+    The splits of the package's own text share no passage and no subject; a file of one's own is read whole whatever
+    the split. Neither is ever calibrated on: for that there is ``calibration.builtin.neutral_texts``.
     """
-    text = read_text(path) if path else (files("temperament.evaluation") / "neutral.txt").read_text(encoding="utf-8")
+    text = read_text(path) if path else (files("temperament.evaluation") / _NEUTRAL[split]).read_text(encoding="utf-8")
     passages = tuple(
         line.strip() for line in text.splitlines() if len(line.split()) >= 8 and not line.strip().startswith("=")
     )

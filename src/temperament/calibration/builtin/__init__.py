@@ -1,4 +1,4 @@
-"""Our own Big Five texts: first-person statements as matched pairs, descriptions to act out, and questions."""
+"""Our own texts: Big Five statements as matched pairs, descriptions to act out, questions, and neutral prose."""
 
 from __future__ import annotations
 
@@ -110,12 +110,15 @@ def builtin_roleplay(name: str) -> RolePlay:
     return RolePlay(name, plus, minus, questions(name, "identification"), LICENCE, trait.prompts)
 
 
-def _text(name: str) -> str:
-    return (files("temperament.calibration.builtin") / "big_five" / name).read_text(encoding="utf-8")
-
-
 @cache
 def neutral_texts() -> tuple[str, ...]:
-    """Neutral passages for the statistics of methods; those that measure perplexity are others."""
-    text = (files("temperament.calibration.builtin") / "neutral.txt").read_text(encoding="utf-8")
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    """The 60 neutral passages to calibrate on; the evaluation's own neutral passages are other texts."""
+    return tuple(line for line in _read("neutral.txt").splitlines() if line.strip())
+
+
+def _text(name: str) -> str:
+    return _read("big_five", name)
+
+
+def _read(*path: str) -> str:
+    return files("temperament.calibration.builtin").joinpath(*path).read_text(encoding="utf-8")
