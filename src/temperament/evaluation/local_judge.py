@@ -4,6 +4,7 @@ It reads an answer as a whole, without its question. Answers of some 60 tokens h
 training texts have one to three, and the encoder averages over tokens, so that the probe's log-odds of a whole text are
 close to a mean over its sentences, each read in the light of the others. A mean of sentence-level probabilities would
 count a cut-off ending or a filler sentence as much as the sentence that says it all, and lose what "it" refers to.
+On held-out answers of this length the whole text tells the poles apart at least as well, with the smaller log loss.
 """
 
 from __future__ import annotations
