@@ -183,3 +183,29 @@ def made_summary() -> dict[str, Any]:
             },
         }
     )
+
+
+def crowded_summary() -> dict[str, Any]:
+    """Every method at nearly the same cost and effect: the hardest case for labels."""
+    summary = made_summary()
+    for index, entry in enumerate(summary["methods"].values()):
+        if "measures" in entry:
+            entry["measures"]["perplexity"] = measure(1.085 + 0.0015 * index, 0.02)
+            entry["measures"]["separation"] = measure(0.5 + 0.015 * (index % 5), 0.12)
+    return summary
+
+
+def wide_summary(beyond: int) -> dict[str, Any]:
+    """As many methods as named cost far more than the budget."""
+    summary = made_summary()
+    whole = [entry for entry in summary["methods"].values() if "measures" in entry]
+    for index, entry in enumerate(whole[:beyond]):
+        entry["measures"]["perplexity"] = measure(4.0 * 6.0**index, 0.5)
+        entry["within_budget"] = False
+        entry["measures"]["separation"] = measure(1.5 + 0.6 * index, 0.6)
+    return summary
+
+
+def least_summary() -> dict[str, Any]:
+    """Nothing but what is required."""
+    return {"format_version": FORMAT_VERSION, "model": {"name": "m"}, "contrast": {"name": "c"}, "methods": {}}

@@ -132,21 +132,24 @@ def _frame(
     ticks = xs.ticks(4 if narrow else 7)
     for tick, text in zip(ticks, tick_text(ticks), strict=True):
         drawing.line(xs(tick), ys.start, xs(tick), ys.start + 5, "tickmark")
-        drawing.text(xs(tick), ys.start + 19, text, anchor="middle")
-    last = -1e9
-    for budget in budgets:
-        x = xs(budget)
-        drawing.line(x, ys.end - 6, x, ys.start, "budget main" if budget == main else "budget")
-        text = f"{budget:.2f}"
-        # In the narrow form neighbouring budget lines stand closer than their numbers are wide.
-        lift = 11 if x - last < 30 else 0
-        drawing.text(x, ys.end - 10 - lift, text, "tick strong" if budget == main else "tick", "middle")
-        last = x if not lift else -1e9
-    if budgets:
-        drawing.text(xs.end, ys.end - 10, "budgets", "tick", "end")
+        drawing.text(xs(tick), ys.start + 19, text, anchor="end" if xs(tick) > xs.end - 20 else "middle")
+    _budgets(drawing, xs, ys, budgets, main)
     scale = " (log scale)" if xs.log else ""
     text = f"perplexity, worn / unworn{scale} →" if narrow else f"perplexity on neutral text, worn / unworn{scale} →"
     drawing.text(xs.end, ys.start + 40, text, "axis", "end")
+
+
+def _budgets(drawing: Drawing, xs: Scale, ys: Scale, budgets: Sequence[float], main: float | None) -> None:
+    """A line per budget; numbers that would lie on another are left out, the main budget's never."""
+    written = [xs.end - 45]
+    for budget in sorted(budgets, key=lambda budget: budget != main):
+        x = xs(budget)
+        drawing.line(x, ys.end - 6, x, ys.start, "budget main" if budget == main else "budget")
+        if all(abs(x - other) >= 31 for other in written):
+            drawing.text(x, ys.end - 10, f"{budget:.2f}", "tick strong" if budget == main else "tick", "middle")
+            written.append(x)
+    if budgets:
+        drawing.text(xs.end, ys.end - 10, "budgets", "tick", "end")
 
 
 def _curves(drawing: Drawing, methods: Sequence[Method], xs: Scale, ys: Scale) -> list[tuple[float, float]]:
@@ -177,7 +180,7 @@ def _apart(shown: Sequence[Point], xs: Scale, ys: Scale) -> dict[str, float]:
         low, high = sorted(ys(ys.clamp(end)) for end in point.effect.reach)
         low, high = low - 8, high + 8
         shift = 0.0
-        while shift < 24 and any(
+        while shift < min(24.0, xs(point.cost) - xs.start - 8) and any(
             abs(xs(point.cost) - shift - x) < 7 and low < bottom and high > top for x, top, bottom in taken
         ):
             shift += 2.0
@@ -197,11 +200,15 @@ def _marks(
 ) -> None:
     spots, solid, soft = [], [], list(lines)
     moved = _apart(shown, xs, ys)
-    for point in shown:
+    ranked, last = sorted(shown, key=lambda point: -point.effect.value), 0.0
+    for point in ranked:
         name, family = point.method.name, point.method.family
         away = name in pinned
-        x, y = (xs.end - 8 if away else xs(point.cost) - moved[point.method.name]), ys(ys.clamp(point.effect.value))
-        spots.append(Spot(x, y, f"{name} {ratio(point.cost)}" if away else name))
+        x, y = xs(point.cost) - moved[name], ys(ys.clamp(point.effect.value))
+        if away:
+            x, y = xs.end - 9, max(y, last + 18, ys.end + 10)
+            last = y
+        spots.append(Spot(x, y, f"{name}, {plain(point.effect.value)} at {ratio(point.cost)}" if away else name))
         solid.append(Box(x - 8, y - 8, x + 8, y + 8))
         if not away:
             low, high = (ys(ys.clamp(end)) for end in point.effect.reach)
@@ -213,7 +220,7 @@ def _marks(
         x, y = box.nearest(spot.x, spot.y)
         if abs(x - spot.x) + abs(y - spot.y) > 17:
             drawing.line(spot.x, spot.y, x, y, "leader")
-    for point, spot, box in zip(shown, spots, boxes, strict=True):
+    for point, spot, box in zip(ranked, spots, boxes, strict=True):
         family, fill = point.method.family, "solid" if point.solid else "hollow"
         shape = "arrow" if point.method.name in pinned else SHAPES[family]
         drawing.marker(spot.x, spot.y, shape, f"{family} {fill}", 6.0, point.tip)

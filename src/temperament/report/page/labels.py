@@ -119,7 +119,8 @@ def _best(
 def _at(spot: Spot, angle: float, reach: float, width: float, height: float) -> Box:
     """The label ``reach`` pixels away from its point in a direction, at the side that faces the point."""
     dx, dy = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    x, y = spot.x + reach * dx, spot.y + reach * dy
+    x = spot.x + math.copysign(reach, dx) if abs(dx) > 0.8 else spot.x + reach * dx
+    y = spot.y + reach * dy
     left = x if dx > 0.3 else x - width if dx < -0.3 else x - width / 2
     top = y - height if dy < -0.8 else y if dy > 0.8 else y - height / 2
     return Box(left, top, left + width, top + height)
