@@ -139,7 +139,7 @@ def _tiles(summary: Mapping[str, Any], methods: Sequence[Method], top: Method | 
 
 def _effect(method: Method) -> dict[str, Any]:
     effect, empty = method.measures.get("separation"), method.empty("separation")
-    beside = [f"random and shuffled controls {numbers.spread(empty)}"] if empty else []
+    beside = [f"random, shuffled {numbers.spread(empty)}"] if empty else []
     if method.perplexity is not None:
         beside.append(f"perplexity {numbers.ratio(method.perplexity)}")
     text = numbers.plain(effect.value if effect else None)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from temperament.report.page.labels import Box, Spot, place
 from temperament.report.page.numbers import interval, plain, ratio
-from temperament.report.page.svg import Drawing, Scale, tick_text
+from temperament.report.page.svg import Drawing, Scale, text_width, tick_text
 from temperament.report.summary import Figure, Method, mapping, number, sequence
 
 #: Ratios above this are drawn at the right edge; with a third of the methods there the axis is logarithmic instead.
@@ -129,10 +129,14 @@ def _frame(
     if grey:
         thick = max(ys(grey[0]) - ys(grey[1]), 2.0)
         drawing.rect(xs.start, ys(grey[1]), xs.end - xs.start, thick, "band")
-    ticks = xs.ticks(4 if narrow else 7)
+    ticks, written = xs.ticks(4 if narrow else 7), 0.0
     for tick, text in zip(ticks, tick_text(ticks), strict=True):
         drawing.line(xs(tick), ys.start, xs(tick), ys.start + 5, "tickmark")
-        drawing.text(xs(tick), ys.start + 19, text, anchor="end" if xs(tick) > xs.end - 20 else "middle")
+        wide = text_width(text, 12.5)
+        middle = min(xs(tick), xs.end - wide / 2)
+        if middle - wide / 2 >= written:
+            drawing.text(middle, ys.start + 19, text, anchor="middle")
+            written = middle + wide / 2 + 4
     _budgets(drawing, xs, ys, budgets, main)
     scale = " (log scale)" if xs.log else ""
     text = f"perplexity, worn / unworn{scale} →" if narrow else f"perplexity on neutral text, worn / unworn{scale} →"

@@ -95,7 +95,8 @@ def _best(
     def cost(box: Box) -> float:
         x, y = box.nearest(spot.x, spot.y)
         away = math.hypot(x - spot.x, y - spot.y)
-        total = away + (0.0 if box.inside(bounds) else 1e4)
+        # Level with its point a label reads best.
+        total = away + abs((box.top + box.bottom) / 2 - spot.y) + (0.0 if box.inside(bounds) else 1e4)
         total += sum(1e3 + 10 * area for other in others if (area := box.overlap(other)))
         total += sum(300 + area for other in solid if (area := box.overlap(other)))
         total += 2.5 * sum(box.left < px < box.right and box.top < py < box.bottom for px, py in soft)
