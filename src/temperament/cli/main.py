@@ -12,6 +12,7 @@ from temperament.cli import (
     analyze,
     build_questions,
     chat,
+    compare,
     demo,
     evaluate,
     extract,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command("extract")(extract.command)
 app.command("evaluate")(evaluate.command)
+app.command("compare")(compare.command)
 app.command("chat")(chat.command)
 app.add_typer(analyze.app)
 app.command("sweep")(sweep.command)

@@ -30,11 +30,13 @@ class Edit(Protocol):
     """One change of a model that can be worn.
 
     ``kind`` names it in files and errors; ``identity`` is equal for edits that change the same thing; ``bound`` says
-    whether it belongs to the weights of one model.
+    whether it belongs to the weights of one model. ``strongest`` is the largest strength that a search should try, None
+    for edits that are worn or not, with nothing between.
     """
 
     kind: ClassVar[str]
     bound: ClassVar[bool]
+    strongest: ClassVar[float | None]
 
     @property
     def identity(self) -> str: ...

@@ -41,6 +41,7 @@ class MaskEdit:
 
     kind: ClassVar[str] = "mask"
     bound: ClassVar[bool] = True
+    strongest: ClassVar[float | None] = 1.0
     sparsity: SparsityPlan
     checksum: str
     recipe: Recipe | None = None

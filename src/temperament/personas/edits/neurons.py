@@ -44,6 +44,7 @@ class NeuronEdit:
 
     kind: ClassVar[str] = "neurons"
     bound: ClassVar[bool] = True
+    strongest: ClassVar[float | None] = 3.0
     widths: tuple[int, ...]
     neurons: Neurons
     gamma: float

@@ -18,6 +18,7 @@ class PromptEdit:
 
     kind: ClassVar[str] = "prompt"
     bound: ClassVar[bool] = False
+    strongest: ClassVar[float | None] = None
     text: str
 
     @property

@@ -43,6 +43,7 @@ class SubnetworkEdit:
 
     kind: ClassVar[str] = "subnetwork"
     bound: ClassVar[bool] = True
+    strongest: ClassVar[float | None] = STRONGEST
     linears: tuple[tuple[str, int, int], ...]
     positions: Tensor
 

@@ -1,0 +1,128 @@
+"""``temperament compare``: every method and baseline on one contrast, at one budget, with controls and one page."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from temperament.atomic import ensure_folder
+from temperament.cli.console import err, out, print_json, progress_steps, working
+from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Model, Revision
+
+
+def command(
+    contrast: Annotated[
+        str, typer.Option("--contrast", help="Built-in name or file; all its splits are used. Example: extraversion")
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for records and the report. Example: --out compare")],
+    model: Model = "smollm2-135m",
+    methods: Annotated[
+        str, typer.Option("--methods", help="all, or names joined by commas. Example: --methods prompt,neurons")
+    ] = "all",
+    budget: Annotated[
+        float, typer.Option("--budget", help="Largest perplexity ratio on neutral text. Example: --budget 1.05")
+    ] = 1.10,
+    calibration: Annotated[
+        int, typer.Option("--calibration", min=2, help="Calibration texts per pole. Example: --calibration 60")
+    ] = 120,
+    validation: Annotated[
+        int, typer.Option("--validation", min=2, help="Texts per pole to tune on. Example: --validation 20")
+    ] = 40,
+    test: Annotated[int, typer.Option("--test", min=2, help="Test texts per pole. Example: --test 30")] = 60,
+    questions: Annotated[
+        int, typer.Option("--questions", min=1, help="Questions to answer freely. Example: --questions 5")
+    ] = 10,
+    transfer: Annotated[
+        str | None,
+        typer.Option(
+            "--transfer",
+            help="Another instrument's texts, '' for none; default: built-in texts of the trait. "
+            "Example: --transfer openness-scenes",
+        ),
+    ] = None,
+    trait: Annotated[
+        str | None,
+        typer.Option(
+            "--trait",
+            help="Built-in trait that the contrast is about, if its name does not say. Example: --trait openness",
+        ),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Also drift and specificity, and what the files below allow.")
+    ] = False,
+    questionnaire: Annotated[
+        Path | None, typer.Option("--questionnaire", help="IPIP-NEO items for --full. Example: ipip_neo_120.csv")
+    ] = None,
+    hellaswag: Annotated[
+        Path | None, typer.Option("--hellaswag", help="HellaSwag items for --full. Example: hellaswag_val.jsonl")
+    ] = None,
+    mmlu: Annotated[Path | None, typer.Option("--mmlu", help="MMLU csv files for --full. Example: mmlu/test")] = None,
+    seed: Annotated[
+        int,
+        typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples, halves and intervals. Example: --seed 1"),
+    ] = 42,
+    dtype: Dtype = None,
+    device: Device = None,
+    revision: Revision = None,
+    json_output: Json = False,
+) -> None:
+    """Compare methods on one contrast: which works, at what cost, and whether it beats a prompt.
+
+    Writes DIR/report.html, DIR/summary.json and the record of every item. An interrupted run goes on where it stopped
+    when it is started again.
+    """
+    from temperament.compare import Settings, compare
+    from temperament.compare.settings import read_texts
+    from temperament.language_model import load
+    from temperament.report.compare_table import compare_table
+    from temperament.report.page import write_report
+
+    data = os.environ.get("TEMPERAMENT_DATA")
+    settings = Settings(
+        contrast,
+        tuple(name.strip() for name in methods.split(",") if name.strip()),
+        budget,
+        calibration,
+        validation,
+        test,
+        questions,
+        transfer,
+        trait,
+        full,
+        seed,
+        questionnaire or _given(data, "ipip_neo/ipip_neo_120.csv"),
+        hellaswag or _given(data, "capability/hellaswag_val_400.jsonl"),
+        mmlu or _given(data, "capability/mmlu_dev"),
+    )
+    for note in read_texts(settings).notes:  # wrong texts are told before a model is loaded
+        err.print(f"note: {note}")
+    ensure_folder(folder)
+    with working(f"loading {model}"):
+        lm = load(model, dtype=dtype, device=device, revision=revision)
+    with progress_steps() as progress:
+        summary = compare(
+            lm,
+            settings,
+            folder,
+            command=shlex.join(["temperament", *sys.argv[1:]]),
+            progress=progress,
+            note=lambda text: err.print(f"note: {text}", soft_wrap=True),
+        )
+    page = write_report(summary, folder / "report.html")
+    if json_output:
+        print_json(summary)
+        return
+    out.print(compare_table(summary))
+    out.print(summary["verdict"]["sentence"], soft_wrap=True)
+    out.print(f"report: {page}", soft_wrap=True)
+
+
+def _given(data: str | None, name: str) -> Path | None:
+    """A public file where ``TEMPERAMENT_DATA`` points to it."""
+    path = Path(data) / name if data else None
+    return path if path and path.exists() else None

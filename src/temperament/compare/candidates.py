@@ -1,0 +1,135 @@
+"""The pairs of personas that a comparison puts side by side, each kept as files once it is found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from temperament.atomic import write_bytes
+from temperament.compare.settings import PROMPT, Texts
+from temperament.errors import TemperamentError
+from temperament.evaluation.controls import random_pair, shuffled_pair
+from temperament.methods import find_method
+from temperament.models import LoadedModel
+from temperament.personas import Persona, extract, open_persona, package_versions
+from temperament.personas.kinds import METHOD_KINDS
+from temperament.signatures import Pair
+
+Progress = Callable[[str, int, int], None]
+Poles = tuple[Persona, Persona]
+
+
+@dataclass
+class Candidate:
+    """One method's pair, and how to make the same edit without its meaning.
+
+    ``details`` are figures about what was found, such as counts by layer. ``bytes`` is the size of the larger file.
+    """
+
+    name: str
+    kind: str
+    equation: str
+    summary: str
+    plus: Persona
+    minus: Persona
+    details: Mapping[str, Any] = field(default_factory=dict)
+    bytes: int | None = None
+    random: Callable[[int], Poles] | None = None
+    shuffled: Callable[[], Poles] | None = None
+
+    @property
+    def strongest(self) -> float | None:
+        """Largest strength to try; None: worn or not."""
+        return self.plus.edit.strongest
+
+
+class Workshop:
+    """Finds the pairs of a comparison in one model; what was found before, with everything equal, is read again."""
+
+    def __init__(
+        self, lm: LoadedModel, texts: Texts, seed: int, folder: Path, progress: Progress | None = None
+    ) -> None:
+        self._lm, self._texts, self._seed, self._folder, self._progress = lm, texts, seed, folder, progress
+
+    def candidate(self, name: str) -> Candidate:
+        """The pair of a method, or of the system prompts of both poles."""
+        if name == PROMPT:
+            return self._prompt()
+        method = find_method(name)
+        place = self._folder / "personas" / name
+        signatures = self._folder / "signatures" / method.kind
+        statistics: list[Pair] = []
+
+        def found() -> tuple[Poles, dict[str, Any]]:
+            done = extract(
+                self._lm,
+                self._texts.calibration,
+                method=name,
+                seed=self._seed,
+                folder=signatures,
+                progress=self._report(f"{name}: extraction"),
+            )
+            statistics.append(done.signatures)
+            return (done.plus, done.minus), dict(done.details)
+
+        def pair() -> Pair:
+            if not statistics:
+                statistics.append(METHOD_KINDS[method.kind].load(signatures))
+            return statistics[0]
+
+        (plus, minus), details = self._kept(place, "worn", found)
+
+        def random(seed: int) -> Poles:
+            return self._kept(place, f"random-{seed}", lambda: (random_pair(self._lm, plus, minus, seed, pair()), {}))[
+                0
+            ]
+
+        def shuffled() -> Poles:
+            return self._kept(place, "shuffled", lambda: (shuffled_pair(self._lm, plus, minus, pair()), {}))[0]
+
+        size = max((place / f"worn-{pole}.persona").stat().st_size for pole in ("plus", "minus"))
+        return Candidate(name, plus.kind, method.equation, method.summary, plus, minus, details, size, random, shuffled)
+
+    def _prompt(self) -> Candidate:
+        prompts = self._texts.calibration.pole_prompts()
+        plus = Persona.from_prompt(prompts[0], "prompt-plus", "plus")
+        minus = Persona.from_prompt(prompts[1], "prompt-minus", "minus")
+        return Candidate(PROMPT, "prompt", "", "a system prompt that describes the pole", plus, minus)
+
+    def _kept(
+        self, place: Path, name: str, make: Callable[[], tuple[Poles, dict[str, Any]]]
+    ) -> tuple[Poles, dict[str, Any]]:
+        """A pair from its files, or made and kept there."""
+        paths = [place / f"{name}-{pole}.persona" for pole in ("plus", "minus")]
+        note = place / f"{name}.json"
+        key = self._key(place.name, name)
+        try:
+            stated = json.loads(note.read_text(encoding="utf-8"))
+            if stated["key"] == key:
+                return (open_persona(paths[0]), open_persona(paths[1])), stated["details"]
+        except (OSError, ValueError, KeyError, TypeError, TemperamentError):
+            pass  # not there, of another run, or damaged: made anew
+        poles, details = make()
+        kept = tuple(replace(persona, name=f"{place.name}-{name}-{persona.pole}") for persona in poles)
+        for persona, path in zip(kept, paths, strict=True):
+            persona.save(path)
+        write_bytes(note, json.dumps({"key": key, "details": details}).encode())  # last: it says the pair is complete
+        return (kept[0], kept[1]), details
+
+    def _key(self, method: str, name: str) -> str:
+        """Identity of what a pair is made of."""
+        lm = self._lm
+        parameters = find_method(method).parameters().model_dump()
+        parts = [lm.fingerprint, lm.tokenizer_hash, lm.template_hash, str(lm.dtype), self._texts.calibration.hash]
+        text = json.dumps([*parts, self._seed, method, name, parameters, package_versions()])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _report(self, label: str) -> Callable[[int, int], None] | None:
+        if self._progress is None:
+            return None
+        progress = self._progress
+        return lambda done, total: progress(label, done, total)
