@@ -153,7 +153,7 @@ ANY: dict[str, Edit] = {
     "version real": put("format_version", value=1.0),
     "version true": put("format_version", value=True),
     "version none": drop("format_version"),
-    "kind": put("kind", value="vector"),
+    "kind": put("kind", value="spell"),
     "kind none": drop("kind"),
     "extra key": put("comment", value="hello"),
     "name number": put("name", value=3),

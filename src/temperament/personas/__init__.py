@@ -1,6 +1,6 @@
 """Personas: what a method found, as small frozen objects, their files, and the plans they are worn in."""
 
-from temperament.personas.edits import Edit, MaskEdit, NeuronEdit, PromptEdit
+from temperament.personas.edits import Edit, MaskEdit, NeuronEdit, PromptEdit, VectorEdit
 from temperament.personas.extract import Extraction, extract
 from temperament.personas.file import open_persona, save_persona
 from temperament.personas.masks import PackedMasks, mask_statistics
@@ -17,6 +17,7 @@ __all__ = [
     "Persona",
     "Plan",
     "PromptEdit",
+    "VectorEdit",
     "extract",
     "mask_statistics",
     "open_persona",

@@ -9,9 +9,10 @@ from temperament.personas.kind import MethodKind
 from temperament.personas.mask_personas import MaskKind
 from temperament.personas.neuron_personas import NeuronKind
 from temperament.personas.persona import Persona
+from temperament.personas.vector_personas import VectorKind
 
 #: By the name that ``Method.kind`` refers to.
-METHOD_KINDS: dict[str, MethodKind[Any]] = {kind.name: kind for kind in (MaskKind(), NeuronKind())}
+METHOD_KINDS: dict[str, MethodKind[Any]] = {kind.name: kind for kind in (MaskKind(), NeuronKind(), VectorKind())}
 
 
 def kind_of(persona: Persona) -> MethodKind[Any] | None:

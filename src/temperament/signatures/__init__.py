@@ -2,10 +2,13 @@
 
 from temperament.signatures.collect import collect
 from temperament.signatures.collect_neurons import Writing, collect_neurons
+from temperament.signatures.collect_states import collect_states
 from temperament.signatures.neuron_store import load_neuron_signatures, save_neuron_signatures
 from temperament.signatures.neurons import NeuronSignaturePair
 from temperament.signatures.pair import Pair
 from temperament.signatures.signature import Signature, SignaturePair
+from temperament.signatures.state_store import load_states, save_states
+from temperament.signatures.states import StatePair, States, StateSignature
 from temperament.signatures.statistics import Moments
 from temperament.signatures.store import load_signatures, save_signatures
 
@@ -15,11 +18,17 @@ __all__ = [
     "Pair",
     "Signature",
     "SignaturePair",
+    "StatePair",
+    "StateSignature",
+    "States",
     "Writing",
     "collect",
     "collect_neurons",
+    "collect_states",
     "load_neuron_signatures",
     "load_signatures",
+    "load_states",
     "save_neuron_signatures",
     "save_signatures",
+    "save_states",
 ]

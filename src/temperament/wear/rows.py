@@ -11,9 +11,10 @@ from temperament.personas import Edit, Plan
 from temperament.wear.neurons import NeuronRows
 from temperament.wear.positions import Positions, declare_generation
 from temperament.wear.row_kind import Row, RowKind
+from temperament.wear.vectors import VectorRows
 
 #: Kinds of edit that can differ by row, in the order in which they are attached.
-ROW_KINDS: tuple[RowKind[Any], ...] = (NeuronRows(),)
+ROW_KINDS: tuple[RowKind[Any], ...] = (NeuronRows(), VectorRows())
 
 AnyRow = Row[Any]
 
