@@ -28,6 +28,10 @@ from temperament.signatures import Moments, SignaturePair, StatePair
 _LEAST = 2.0**-90
 
 
+#: Length of a mean difference, as a share of that of the states, below which it is nothing but rounding.
+_NO_DIFFERENCE = 1e-5
+
+
 class WandaParameters(Parameters):
     variant: Literal["published", "released"] = "published"
     statistic: Statistic | None = Field(None, description="mean_abs (published), sentence_l2 (released) or rms")
@@ -224,6 +228,8 @@ def _difference(
     sizes = torch.cat([side.states.residual for side in (pair.plus, pair.minus)]).norm(dim=2).mean(0)
     norms = shifts.norms.squeeze(1).tolist()
     relative = [norm / float(sizes[layer]) for layer, norm in zip(shifts.layers, norms, strict=True)]
+    if max(relative) < _NO_DIFFERENCE:
+        raise TemperamentError("the states of both poles do not differ", "use texts that differ, or other layers")
     return shifts, {"place": "residual", "layers": list(shifts.layers), "norms": norms, "relative": relative}
 
 

@@ -54,13 +54,15 @@ class VectorKind(MethodKind[StatePair]):
         return plus, minus, {"vectors": details}
 
     def rebuild(self, lm: LoadedModel, pair: StatePair, plus: Persona, minus: Persona) -> Poles:
-        """Mean differences get the lengths of the worn ones: with shuffled labels they are short, and a control of
-        another size tells nothing. Probes take as many heads, each shifted by its own spread."""
+        """With the length of the worn vectors, at each layer, or where heads are chosen of all together: what is found
+        with shuffled labels is shorter, and a control of another size tells nothing."""
         method, parameters = method_of(plus)
         own = _edit(plus).shifts
         shifts, _ = _method(method).find(pair, lm, parameters, int(pair.provenance["seed"]))
         if own.place == "residual":
             shifts = shifts.resized(own.norms)
+        else:
+            shifts = replace(shifts, vectors=shifts.vectors * (own.vectors.norm() / shifts.vectors.norm()))
         return _personas(lm, shifts, pair, "rebuilt", {"plus": plus.provenance, "minus": minus.provenance})
 
     def randomised(
