@@ -78,8 +78,9 @@ def by_hand(lm: LoadedModel, contrast: Contrast, last: bool = False) -> dict[str
     """Mean over texts of each text's state, one text at a time: place → pole → (layers, width)."""
     sums: dict[str, dict[str, list[Tensor]]] = {place: {"plus": [], "minus": []} for place in PLACES}
     for pole in ("plus", "minus"):
-        for example in contrast.pole(pole):  # type: ignore[arg-type]
-            item, seen = lm.encode(example.prompt, example.response), {place: [] for place in PLACES}
+        for example in contrast.pole(pole):
+            item = lm.encode(example.prompt, example.response)
+            seen: dict[str, list[Tensor]] = {place: [] for place in PLACES}
             with ExitStack() as stack, torch.no_grad():
                 for site in lm.projections:
 
