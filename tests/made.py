@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from temperament.calibration.contrast import group_key
-from temperament.methods import Neurons, Recipe, SparsityPlan
-from temperament.personas import MaskEdit, NeuronEdit, PackedMasks, Persona, PromptEdit
+from temperament.methods import Neurons, Recipe, Shifts, SparsityPlan
+from temperament.personas import MaskEdit, NeuronEdit, PackedMasks, Persona, PromptEdit, VectorEdit
 
-KINDS = ("recipe", "packed", "neurons", "prompt")
+KINDS = ("recipe", "packed", "neurons", "vector", "prompt")
 
 PROVENANCE: dict[str, Any] = {
     "model": {"name": "tiny", "revision": None, "family": "Llama", "fingerprint": "f" * 64},
@@ -49,10 +49,21 @@ def neuron_persona() -> Persona:
     return Persona("outgoing", "plus", edit, PROVENANCE, _groups(3))
 
 
+def vector_persona() -> Persona:
+    vectors = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    return Persona("outgoing", "plus", VectorEdit(4, Shifts("heads", (1, 3), vectors, 3)), PROVENANCE, _groups(3))
+
+
 def prompt_persona() -> Persona:
     return Persona("prompt", "plus", PromptEdit("Answer as a calm person — always."), {"licence": "MIT"})
 
 
 def made(kind: str) -> Persona:
-    makers = {"recipe": recipe_persona, "packed": packed_persona, "neurons": neuron_persona, "prompt": prompt_persona}
+    makers = {
+        "recipe": recipe_persona,
+        "packed": packed_persona,
+        "neurons": neuron_persona,
+        "vector": vector_persona,
+        "prompt": prompt_persona,
+    }
     return makers[kind]()

@@ -21,6 +21,7 @@ from wearing import bare, neurons, strip
 import temperament.wear.neurons as neuron_module
 import temperament.wear.positions as position_module
 import temperament.wear.rows as row_module
+import temperament.wear.vectors as vector_module
 from temperament.models import LoadedModel, load_model
 from temperament.personas import Persona, extract
 from temperament.wear import wear
@@ -223,7 +224,7 @@ def test_an_inner_block_that_outlives_its_outer_one_goes_on(lm: LoadedModel, pol
 
 
 #: The files that attach and remove hooks.
-ATTACHING = {module.__file__ for module in (neuron_module, position_module, row_module)}
+ATTACHING = {module.__file__ for module in (neuron_module, position_module, row_module, vector_module)}
 
 
 def lines(run: Callable[[], object], at: int) -> int:
@@ -251,11 +252,15 @@ def lines(run: Callable[[], object], at: int) -> int:
     return count
 
 
-def test_an_interrupt_at_any_line_of_putting_on_and_taking_off(lm: LoadedModel, poles: tuple[Persona, Persona]) -> None:
-    """As Ctrl-C may come: before every line that attaches or removes neuron edits, inside an outer block."""
+@pytest.mark.parametrize("kind", ["neurons", "vector"])
+def test_an_interrupt_at_any_line_of_putting_on_and_taking_off(
+    lm: LoadedModel, poles: tuple[Persona, Persona], kind: str
+) -> None:
+    """As Ctrl-C may come: before every line that attaches or removes edits, inside an outer block of neurons."""
+    inner = poles[0] if kind == "neurons" else extract(lm, mixed_contrast(), method="vector").plus
 
     def run() -> None:
-        with wear(lm, poles[0]):
+        with wear(lm, inner):
             pass
 
     total = lines(run, 0)

@@ -3,9 +3,10 @@
 from temperament.methods.method import Method
 from temperament.methods.neurons import Neurons
 from temperament.methods.recipe import Recipe, build_mask
-from temperament.methods.registry import MASK_METHODS, METHODS, MaskMethod, NeuronMethod, find_method
+from temperament.methods.registry import MASK_METHODS, METHODS, MaskMethod, NeuronMethod, VectorMethod, find_method
 from temperament.methods.select import keep_largest, kept
 from temperament.methods.sparsity import SparsityPlan
+from temperament.methods.vectors import Shifts
 
 __all__ = [
     "MASK_METHODS",
@@ -15,7 +16,9 @@ __all__ = [
     "NeuronMethod",
     "Neurons",
     "Recipe",
+    "Shifts",
     "SparsityPlan",
+    "VectorMethod",
     "build_mask",
     "find_method",
     "keep_largest",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from temperament.calibration import Pole
@@ -19,12 +19,17 @@ from temperament.methods.neurons import RELEASED_LEAST, Variant, choose
 from temperament.methods.randomise import permute_difference, permute_ratio, permute_shared_ratio, permute_whole
 from temperament.methods.recipe import Recipe
 from temperament.methods.sparse import damped_diagonal, sparse_importance
+from temperament.methods.vectors import Shifts, chosen_layers, mean_difference, probe_heads, valid_layers
 from temperament.methods.wanda import Statistic, wanda_importance
-from temperament.models import InputSite, LinearSite
-from temperament.signatures import Moments, SignaturePair
+from temperament.models import InputSite, LinearSite, LoadedModel
+from temperament.signatures import Moments, SignaturePair, StatePair
 
 #: Smallest importance relative to the largest of a Linear; keeps products clear of the subnormal range.
 _LEAST = 2.0**-90
+
+
+#: Length of a mean difference, as a share of that of the states, below which it is nothing but rounding.
+_NO_DIFFERENCE = 1e-5
 
 
 class WandaParameters(Parameters):
@@ -102,6 +107,43 @@ class SaliencyParameters(Parameters):
         return self.modules in ("all", linear.part)
 
 
+class StateParameters(Parameters):
+    """What vectors from hidden states have in common."""
+
+    pairs: bool = Field(
+        False, description="last token of the matching and the other answer to two-choice questions (CAA)"
+    )
+
+    def check(self, depth: int) -> None:
+        """Raise for settings that a model with ``depth`` blocks has no room for."""
+
+
+class VectorParameters(StateParameters):
+    layers: str = Field("middle", description="after which blocks: middle, all, 8-20 or 3,5,9")
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> str:
+        return valid_layers(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+
+    def check(self, depth: int) -> None:
+        chosen_layers(self.layers, depth)
+
+
+class HeadParameters(StateParameters):
+    count: int | None = Field(None, ge=1, le=2**31 - 1, description="how many heads are shifted; default 24")
+    share: float | None = Field(None, gt=0, le=1, description="shift that share of all heads instead")
+    folds: int = Field(5, ge=2, le=100, description="folds of the cross-validation that ranks the heads")
+    c: float = Field(1.0, gt=0, le=1e6, description="inverse penalty of the probes")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_rule(cls, values: Any) -> Any:
+        if values.get("count") is not None and values.get("share") is not None:
+            raise ValueError("give count or share")
+        return values if values.get("share") is not None else {"count": 24, **values}
+
+
 @dataclass(frozen=True)
 class MaskMethod(Method):
     """A method whose personas are masks: its recipe per pole, its random control, its default sparsity."""
@@ -124,6 +166,14 @@ class SaliencyMethod(Method):
     """The method whose personas are subnetworks of single weights."""
 
     kind: ClassVar[str] = "subnetwork"
+
+
+@dataclass(frozen=True)
+class VectorMethod(Method):
+    """A method whose personas are vectors added to hidden states: what it finds, with figures that describe it."""
+
+    kind: ClassVar[str] = "vectors"
+    find: Callable[[StatePair, LoadedModel, Any, int], tuple[Shifts, dict[str, Any]]]
 
 
 def _scaled(vector: Tensor, inputs: Sequence[InputSite]) -> Tensor:
@@ -193,6 +243,26 @@ def _randomise_sparse(plus: Recipe, minus: Recipe, order: Tensor) -> tuple[Recip
     return permute(plus, minus, order)
 
 
+def _difference(
+    pair: StatePair,
+    lm: LoadedModel,
+    p: VectorParameters,
+    seed: int,  # noqa: ARG001 - nothing is drawn
+) -> tuple[Shifts, dict[str, Any]]:
+    shifts = mean_difference(pair, chosen_layers(p.layers, lm.depth))
+    sizes = torch.cat([side.states.residual for side in (pair.plus, pair.minus)]).norm(dim=2).mean(0)
+    norms = shifts.norms.squeeze(1).tolist()
+    relative = [norm / float(sizes[layer]) for layer, norm in zip(shifts.layers, norms, strict=True)]
+    if max(relative) < _NO_DIFFERENCE:
+        raise TemperamentError("the states of both poles do not differ", "use texts that differ, or other layers")
+    return shifts, {"place": "residual", "layers": list(shifts.layers), "norms": norms, "relative": relative}
+
+
+def _probes(pair: StatePair, lm: LoadedModel, p: HeadParameters, seed: int) -> tuple[Shifts, dict[str, Any]]:
+    shifts, heads = probe_heads(pair, lm.heads, count=p.count, share=p.share, folds=p.folds, c=p.c, seed=seed)
+    return shifts, {"place": "heads", "heads": [asdict(head) for head in heads], "of": lm.depth * lm.heads}
+
+
 MASK_METHODS: tuple[MaskMethod, ...] = (
     MaskMethod(
         "wanda",
@@ -251,7 +321,24 @@ SALIENCY = SaliencyMethod(
     SaliencyParameters,
 )
 
-METHODS: tuple[Method, ...] = (*MASK_METHODS, NEURONS, SALIENCY)
+VECTORS: tuple[VectorMethod, ...] = (
+    VectorMethod(
+        "vector",
+        "h ← h + s · (mean h of plus texts − mean h of minus texts)",
+        "mean difference of hidden states, added to the residual stream after a block",
+        VectorParameters,
+        _difference,
+    ),
+    VectorMethod(
+        "heads",
+        "o ← o + s · σ · θ, θ the unit normal of the head's linear probe (PAS, ITI)",
+        "attention heads whose probes tell the poles apart best, shifted along the probe",
+        HeadParameters,
+        _probes,
+    ),
+)
+
+METHODS: tuple[Method, ...] = (*MASK_METHODS, NEURONS, *VECTORS, SALIENCY)
 
 
 def find_method(name: str) -> Method:

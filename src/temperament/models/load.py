@@ -105,9 +105,30 @@ class LoadedModel:
         return max((session.rows for session in self.sessions), default=0)
 
     @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.neurons)
+
+    @cached_property
+    def projections(self) -> tuple[LinearSite, ...]:
+        """The output projection of every block's attention; an attention head is a slice of its input."""
+        path = self.family.attention[-1][-1]
+        names = {f"{self.block(layer)}.{path}" for layer in range(self.depth)}
+        return tuple(linear for linear in self.linears if linear.name in names)
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of a block."""
+        return int(self.model.config.get_text_config().num_attention_heads)
+
+    @property
     def max_tokens(self) -> int:
         """Longest sequence the model takes."""
         return int(getattr(self.model.config, "max_position_embeddings", 2048))
+
+    def block(self, layer: int) -> str:
+        """The name of a block."""
+        return f"{self.family.blocks}.{layer}"
 
     def module(self, name: str) -> nn.Module:
         return self.model.get_submodule(name)

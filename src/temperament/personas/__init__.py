@@ -1,6 +1,6 @@
 """Personas: what a method found, as small frozen objects, their files, and the plans they are worn in."""
 
-from temperament.personas.edits import Edit, MaskEdit, NeuronEdit, PromptEdit, SubnetworkEdit
+from temperament.personas.edits import Edit, MaskEdit, NeuronEdit, PromptEdit, SubnetworkEdit, VectorEdit
 from temperament.personas.extract import Extraction, extract
 from temperament.personas.file import open_persona, save_persona
 from temperament.personas.masks import PackedMasks, mask_statistics
@@ -19,6 +19,7 @@ __all__ = [
     "Plan",
     "PromptEdit",
     "SubnetworkEdit",
+    "VectorEdit",
     "extract",
     "mask_statistics",
     "open_persona",

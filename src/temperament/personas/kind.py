@@ -97,3 +97,10 @@ def without_sparsity(task: Task) -> None:
         raise TemperamentError(
             f"the method {task.method.name} has no sparsity", f"its settings are {task.method.settings}"
         )
+
+
+def texts_of(task: Task) -> Contrast:
+    """The texts of a task; an error if its data are a role to play."""
+    if isinstance(task.data, RolePlay):
+        raise TemperamentError(f"the method {task.method.name} needs texts, not a role to play", "use the source texts")
+    return task.data

@@ -10,9 +10,12 @@ from temperament.personas.mask_personas import MaskKind
 from temperament.personas.neuron_personas import NeuronKind
 from temperament.personas.persona import Persona
 from temperament.personas.saliency_personas import SaliencyKind
+from temperament.personas.vector_personas import VectorKind
 
 #: By the name that ``Method.kind`` refers to.
-METHOD_KINDS: dict[str, MethodKind[Any]] = {kind.name: kind for kind in (MaskKind(), NeuronKind(), SaliencyKind())}
+METHOD_KINDS: dict[str, MethodKind[Any]] = {
+    kind.name: kind for kind in (MaskKind(), NeuronKind(), VectorKind(), SaliencyKind())
+}
 
 
 def kind_of(persona: Persona) -> MethodKind[Any] | None:

@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from temperament.calibration import Contrast, RolePlay
 from temperament.calibration.contrast import POLES
-from temperament.errors import TemperamentError
 from temperament.methods import MASK_METHODS, MaskMethod, Method, Recipe, SparsityPlan
 from temperament.methods.randomise import permutation, permute_ratio
 from temperament.models import LoadedModel
 from temperament.personas.edits import MaskEdit
-from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of
+from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of, texts_of
 from temperament.personas.masks import build_masks, mask_statistics
 from temperament.personas.persona import Persona
 from temperament.signatures import Pair, SignaturePair, collect, load_signatures, save_signatures
@@ -29,18 +27,18 @@ class MaskKind(MethodKind[SignaturePair]):
     statistics = SignaturePair
 
     def prepare(self, lm: LoadedModel, task: Task) -> Task:
-        _texts(task)
+        texts_of(task)
         plan = SparsityPlan.of(_method(task.method).sparsity if task.sparsity is None else task.sparsity)
         plan.check(lm.linears)
         return replace(task, sparsity=plan)
 
     def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:
-        return signature_provenance(lm, _texts(task), task.tokens, task.seed)
+        return signature_provenance(lm, texts_of(task), task.tokens, task.seed)
 
     def collect(self, lm: LoadedModel, task: Task, folder: Path | None, progress: Progress | None) -> SignaturePair:
         found = find_signatures(folder, self.provenance(lm, task)) if folder else None
         if found is None:
-            found = collect(lm, _texts(task), tokens=task.tokens, seed=task.seed, folder=folder, progress=progress)
+            found = collect(lm, texts_of(task), tokens=task.tokens, seed=task.seed, folder=folder, progress=progress)
             if folder:
                 save_signatures(folder, found)
         return found
@@ -85,12 +83,6 @@ class MaskKind(MethodKind[SignaturePair]):
             for recipe, edit, persona in zip(recipes, (first, second), (plus, minus), strict=True)
         ]
         return built[0], built[1]
-
-
-def _texts(task: Task) -> Contrast:
-    if isinstance(task.data, RolePlay):
-        raise TemperamentError(f"the method {task.method.name} needs texts, not a role to play", "use the source texts")
-    return task.data
 
 
 def _method(method: Method) -> MaskMethod:

@@ -15,7 +15,8 @@ class Plan:
     A mask takes strengths from 0 to 1: its gate is M + γ(1 − M) with γ = 1 − strength (PS Eq. 7), and the gates
     of several masks multiply. Neurons take any: s raises by s·γ·a95·f(δ) and takes the share min(s, 1) of what is
     positive from the other pole's neurons; a negative one wears the opposite pole. A neuron that several personas
-    claim follows the one with the largest |strength·δ|. A prompt is worn (1) or not (0).
+    claim follows the one with the largest |strength·δ|. Vectors take any strength too, and
+    add up. A prompt is worn (1) or not (0).
     """
 
     items: tuple[tuple[Persona, float], ...] = ()

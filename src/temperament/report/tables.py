@@ -151,8 +151,21 @@ def _neuron_facts(neurons: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
+def _vector_facts(vectors: Mapping[str, Any]) -> dict[str, str]:
+    if vectors["place"] == "residual":
+        rows = zip(vectors["layers"], vectors["norms"], vectors["relative"], strict=True)
+        return {"length by layer": "; ".join(f"{n}: {norm:.2f} ({100 * part:.0f} %)" for n, norm, part in rows)}
+    heads = sorted(vectors["heads"], key=lambda head: -head["accuracy"])
+    shown = ", ".join(f"{head['layer']}.{head['head']} ({100 * head['accuracy']:.0f} %)" for head in heads[:8])
+    return {"heads": f"{len(heads)} of {vectors['of']}", "best probes": f"{shown}{' …' if len(heads) > 8 else ''}"}
+
+
 #: How the statistics of each kind of edit are worded.
-_KINDS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {"masks": _mask_facts, "neurons": _neuron_facts}
+_KINDS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
+    "masks": _mask_facts,
+    "neurons": _neuron_facts,
+    "vectors": _vector_facts,
+}
 
 
 def description_table(description: Mapping[str, Any]) -> Table:

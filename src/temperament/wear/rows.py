@@ -12,9 +12,10 @@ from temperament.wear.neurons import NeuronRows
 from temperament.wear.positions import Positions, declare_generation
 from temperament.wear.row_kind import Row, RowKind
 from temperament.wear.subnetworks import SubnetworkRows
+from temperament.wear.vectors import VectorRows
 
 #: Kinds of edit that can differ by row, in the order in which they are attached.
-ROW_KINDS: tuple[RowKind[Any], ...] = (NeuronRows(), SubnetworkRows())
+ROW_KINDS: tuple[RowKind[Any], ...] = (NeuronRows(), VectorRows(), SubnetworkRows())
 
 AnyRow = Row[Any]
 

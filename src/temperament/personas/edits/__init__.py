@@ -7,8 +7,11 @@ from temperament.personas.edits.mask import MaskEdit
 from temperament.personas.edits.neurons import NeuronEdit
 from temperament.personas.edits.prompt import PromptEdit
 from temperament.personas.edits.subnetwork import SubnetworkEdit
+from temperament.personas.edits.vector import VectorEdit
 
 #: Kinds of edit by the name that stands in persona files.
-KINDS: dict[str, type[Edit]] = {edit.kind: edit for edit in (MaskEdit, NeuronEdit, PromptEdit, SubnetworkEdit)}
+KINDS: dict[str, type[Edit]] = {
+    edit.kind: edit for edit in (MaskEdit, SubnetworkEdit, NeuronEdit, VectorEdit, PromptEdit)
+}
 
-__all__ = ["KINDS", "Content", "Edit", "MaskEdit", "NeuronEdit", "PromptEdit", "SubnetworkEdit"]
+__all__ = ["KINDS", "Content", "Edit", "MaskEdit", "NeuronEdit", "PromptEdit", "SubnetworkEdit", "VectorEdit"]

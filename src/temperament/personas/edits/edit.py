@@ -36,7 +36,9 @@ class Edit(Protocol):
 
     kind: ClassVar[str]
     bound: ClassVar[bool]
-    strongest: ClassVar[float | None]
+
+    @property
+    def strongest(self) -> float | None: ...
 
     @property
     def identity(self) -> str: ...
