@@ -198,7 +198,7 @@ def _summary(
         "methods": dict(methods),
         "examples": _examples(measuring, answers),
         "distribution": _distributions(methods),
-        "judge": {"label": judge.label, "auc": judge.auc.as_json()} if judge else None,
+        "judge": {"label": "local judge", "auc": judge.auc.as_json()} if judge else None,
         "verdict": verdict(methods, settings.budget, texts.trait or texts.calibration.name),
     }
 
