@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from temperament.methods import METHODS, find_method
+from temperament.personas.description_personas import DescriptionKind
 from temperament.personas.kind import MethodKind
 from temperament.personas.mask_personas import MaskKind
 from temperament.personas.neuron_personas import NeuronKind
@@ -12,7 +13,9 @@ from temperament.personas.persona import Persona
 from temperament.personas.saliency_personas import SaliencyKind
 
 #: By the name that ``Method.kind`` refers to.
-METHOD_KINDS: dict[str, MethodKind[Any]] = {kind.name: kind for kind in (MaskKind(), NeuronKind(), SaliencyKind())}
+METHOD_KINDS: dict[str, MethodKind[Any]] = {
+    kind.name: kind for kind in (MaskKind(), NeuronKind(), SaliencyKind(), DescriptionKind())
+}
 
 
 def kind_of(persona: Persona) -> MethodKind[Any] | None:

@@ -127,7 +127,7 @@ def extraction_table(result: Mapping[str, Any]) -> Table:
         "method": f"{result['method']} {_pairs(result['parameters'])}",
         "items": f"{result['items']['plus']} plus, {result['items']['minus']} minus",
         "tokens counted": f"{result['tokens']['plus']} plus, {result['tokens']['minus']} minus",
-        **next(facts(result[kind]) for kind, facts in _KINDS.items() if kind in result),
+        **next((facts(result[kind]) for kind, facts in _KINDS.items() if kind in result), {}),
         "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()),
         "file sizes": ", ".join(f"{pole} {size / 1e6:.2f} MB" for pole, size in result["bytes"].items()),
     }
