@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,20 @@ class DescriptionMethod(Method):
     kind: ClassVar[str] = "description"
 
 
+class FewShotParameters(Parameters):
+    k: int = Field(5, ge=1, le=100, description="how many samples are shown before a question")
+    retrieval: Literal["embeddings", "bm25"] | None = Field(
+        None, description="what finds the samples; default: embeddings where installed, else bm25"
+    )
+
+
+@dataclass(frozen=True)
+class FewShotMethod(Method):
+    """The method whose personas are samples shown before a question."""
+
+    kind: ClassVar[str] = "few-shot"
+
+
 DESCRIPTION = DescriptionMethod(
     "description",
     "system prompt ← descriptions of the pole (P²; NPTI baseline)",
@@ -28,4 +42,11 @@ DESCRIPTION = DescriptionMethod(
     DescriptionParameters,
 )
 
-BASELINES: tuple[Method, ...] = (DESCRIPTION,)
+FEW_SHOT = FewShotMethod(
+    "few-shot",
+    "earlier turns ← the k samples of the pole most similar to the question (NPTI baseline)",
+    "relevant samples of the pole are shown before every question; weights untouched",
+    FewShotParameters,
+)
+
+BASELINES: tuple[Method, ...] = (DESCRIPTION, FEW_SHOT)

@@ -1,6 +1,6 @@
 """Personas: what a method found, as small frozen objects, their files, and the plans they are worn in."""
 
-from temperament.personas.edits import Edit, MaskEdit, NeuronEdit, PromptEdit, SubnetworkEdit
+from temperament.personas.edits import Edit, FewShotEdit, MaskEdit, NeuronEdit, PromptEdit, SubnetworkEdit
 from temperament.personas.extract import Extraction, extract
 from temperament.personas.file import open_persona, save_persona
 from temperament.personas.masks import PackedMasks, mask_statistics
@@ -11,6 +11,7 @@ from temperament.personas.provenance import package_versions
 __all__ = [
     "Edit",
     "Extraction",
+    "FewShotEdit",
     "MaskEdit",
     "NeuronEdit",
     "PackedMasks",

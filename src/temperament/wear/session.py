@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
 from temperament.models.load import WearSession
-from temperament.personas import MaskEdit, Persona, Plan, PromptEdit, SubnetworkEdit
+from temperament.personas import FewShotEdit, MaskEdit, Persona, Plan, PromptEdit, SubnetworkEdit
 from temperament.wear.masks import wear_masks, wear_subnetwork
 from temperament.wear.rows import ROW_KINDS, combined_rows, row_kind, row_of, wear_rows
 
@@ -48,6 +48,9 @@ def wear(lm: LoadedModel, worn: Worn | Sequence[Worn], strength: float = 1.0) ->
             elif isinstance(persona.edit, PromptEdit):
                 session.stack.callback(setattr, lm, "system_prompt", lm.system_prompt)
                 lm.system_prompt = "\n\n".join(filter(None, (lm.system_prompt, persona.edit.text)))
+            elif isinstance(persona.edit, FewShotEdit):
+                session.stack.callback(setattr, lm, "examples", lm.examples)
+                lm.examples = (*lm.examples, persona.edit.turns)
         if any(edits):
             wear_rows(lm, session, edits)
         session.stack.callback(setattr, lm, "worn", lm.worn)
