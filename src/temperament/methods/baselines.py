@@ -35,6 +35,21 @@ class FewShotMethod(Method):
     kind: ClassVar[str] = "few-shot"
 
 
+class LoraParameters(Parameters):
+    rank: int = Field(8, ge=1, le=1024, description="rank of the change of every Linear")
+    alpha: int = Field(16, ge=1, le=10000, description="ΔW = (alpha / rank) · B · A")
+    learning_rate: float = Field(1e-4, gt=0, le=1, description="falls to 0 along a cosine")
+    batch: int = Field(8, ge=1, le=4096, description="texts per step")
+    epochs: int = Field(3, ge=1, le=1000, description="passes over the texts")
+
+
+@dataclass(frozen=True)
+class LoraMethod(Method):
+    """The method whose personas are adapters trained on the texts."""
+
+    kind: ClassVar[str] = "lora"
+
+
 DESCRIPTION = DescriptionMethod(
     "description",
     "system prompt ← descriptions of the pole (P²; NPTI baseline)",
@@ -49,4 +64,11 @@ FEW_SHOT = FewShotMethod(
     FewShotParameters,
 )
 
-BASELINES: tuple[Method, ...] = (DESCRIPTION, FEW_SHOT)
+LORA = LoraMethod(
+    "lora",
+    "W ← W + s · (alpha / rank) · B · A, B and A trained on the pole's texts (SFT; NPTI baseline)",
+    "supervised fine-tuning with PEFT, an upper bound: every Linear changes",
+    LoraParameters,
+)
+
+BASELINES: tuple[Method, ...] = (DESCRIPTION, FEW_SHOT, LORA)

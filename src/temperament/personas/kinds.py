@@ -8,6 +8,7 @@ from temperament.methods import METHODS, find_method
 from temperament.personas.description_personas import DescriptionKind
 from temperament.personas.few_shot_personas import FewShotKind
 from temperament.personas.kind import MethodKind
+from temperament.personas.lora_personas import LoraKind
 from temperament.personas.mask_personas import MaskKind
 from temperament.personas.neuron_personas import NeuronKind
 from temperament.personas.persona import Persona
@@ -15,7 +16,7 @@ from temperament.personas.saliency_personas import SaliencyKind
 
 #: By the name that ``Method.kind`` refers to.
 METHOD_KINDS: dict[str, MethodKind[Any]] = {
-    kind.name: kind for kind in (MaskKind(), NeuronKind(), SaliencyKind(), DescriptionKind(), FewShotKind())
+    kind.name: kind for kind in (MaskKind(), NeuronKind(), SaliencyKind(), DescriptionKind(), FewShotKind(), LoraKind())
 }
 
 

@@ -151,8 +151,20 @@ def _neuron_facts(neurons: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
+def _lora_facts(lora: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        f"training, {pole}": f"{own['steps']} steps in {own['seconds']:.0f} s; loss by epoch (nats/token) "
+        + " ".join(f"{value:.2f}" for value in own["loss_by_epoch"])
+        for pole, own in lora.items()
+    }
+
+
 #: How the statistics of each kind of edit are worded.
-_KINDS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {"masks": _mask_facts, "neurons": _neuron_facts}
+_KINDS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
+    "masks": _mask_facts,
+    "neurons": _neuron_facts,
+    "lora": _lora_facts,
+}
 
 
 def description_table(description: Mapping[str, Any]) -> Table:

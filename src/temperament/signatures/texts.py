@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -27,7 +28,8 @@ _REMEDY = "delete it and run the extraction again"
 class TextPair:
     """The texts of both poles, in their own order.
 
-    ``folder`` is where they were kept, with anything that was made from them; None if nowhere.
+    ``folder`` is where they were kept, with anything that was made from them; None if nowhere. A ``temporary``
+    folder is lost with the pair and all that refers to it.
     """
 
     plus: tuple[Example, ...]
@@ -36,6 +38,7 @@ class TextPair:
     groups: frozenset[str]
     tokens: dict[Pole, int]
     folder: Path | None = field(default=None, compare=False)
+    temporary: TemporaryDirectory[str] | None = field(default=None, compare=False, repr=False)
 
     def pole(self, pole: Pole) -> tuple[Example, ...]:
         return self.plus if pole == "plus" else self.minus

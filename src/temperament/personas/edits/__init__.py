@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from temperament.personas.edits.edit import Content, Edit
 from temperament.personas.edits.few_shot import FewShotEdit
+from temperament.personas.edits.lora import LoraEdit
 from temperament.personas.edits.mask import MaskEdit
 from temperament.personas.edits.neurons import NeuronEdit
 from temperament.personas.edits.prompt import PromptEdit
@@ -11,7 +12,17 @@ from temperament.personas.edits.subnetwork import SubnetworkEdit
 
 #: Kinds of edit by the name that stands in persona files.
 KINDS: dict[str, type[Edit]] = {
-    edit.kind: edit for edit in (MaskEdit, NeuronEdit, PromptEdit, SubnetworkEdit, FewShotEdit)
+    edit.kind: edit for edit in (MaskEdit, NeuronEdit, PromptEdit, SubnetworkEdit, FewShotEdit, LoraEdit)
 }
 
-__all__ = ["KINDS", "Content", "Edit", "FewShotEdit", "MaskEdit", "NeuronEdit", "PromptEdit", "SubnetworkEdit"]
+__all__ = [
+    "KINDS",
+    "Content",
+    "Edit",
+    "FewShotEdit",
+    "LoraEdit",
+    "MaskEdit",
+    "NeuronEdit",
+    "PromptEdit",
+    "SubnetworkEdit",
+]
