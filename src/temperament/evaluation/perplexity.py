@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from temperament.calibration import NEUTRAL_PROMPT
 from temperament.calibration.public import read_text
 from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Array, Measured, measured
@@ -43,14 +44,14 @@ def neutral_passages(path: Path | None = None, split: Literal["test", "validatio
 def encode_passages(lm: LoadedModel, passages: Sequence[str]) -> list[Encoded]:
     """Passages as plain text in windows of at most 256 tokens; every token but a window's first is scored.
 
-    The tokenizer's special tokens and a worn system prompt stand before each window and are not scored, so that the
-    scored tokens are the same whatever is worn.
+    The tokenizer's special tokens, a worn system prompt and worn samples (those for a neutral question) stand before
+    each window and are not scored, so that the scored tokens are the same whatever is worn.
     """
-    head = tuple(lm.tokenizer(f"{lm.system_prompt}\n\n" if lm.system_prompt else "").input_ids)
+    head = lm.head_ids(NEUTRAL_PROMPT)
     size = min(_WINDOW, lm.max_tokens // 2)
     if len(head) + size > lm.max_tokens:
         raise TemperamentError(
-            f"the system prompt takes {len(head)} of the {lm.max_tokens} tokens that the model takes",
+            f"the prompt that is worn takes {len(head)} of the {lm.max_tokens} tokens that the model takes",
             "shorten the prompt, or leave out the measure perplexity",
         )
     encoded = []

@@ -1,6 +1,15 @@
 """Personas: what a method found, as small frozen objects, their files, and the plans they are worn in."""
 
-from temperament.personas.edits import Edit, MaskEdit, NeuronEdit, PromptEdit, SubnetworkEdit, VectorEdit
+from temperament.personas.edits import (
+    Edit,
+    FewShotEdit,
+    LoraEdit,
+    MaskEdit,
+    NeuronEdit,
+    PromptEdit,
+    SubnetworkEdit,
+    VectorEdit,
+)
 from temperament.personas.extract import Extraction, extract
 from temperament.personas.file import open_persona, save_persona
 from temperament.personas.masks import PackedMasks, mask_statistics
@@ -12,6 +21,8 @@ from temperament.personas.spec import read_plan
 __all__ = [
     "Edit",
     "Extraction",
+    "FewShotEdit",
+    "LoraEdit",
     "MaskEdit",
     "NeuronEdit",
     "PackedMasks",

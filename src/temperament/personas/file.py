@@ -14,6 +14,7 @@ from temperament.calibration import Pole
 from temperament.container import checked_tensor, read_container, write_container
 from temperament.errors import TemperamentError
 from temperament.personas.edits import KINDS, Content
+from temperament.personas.edits.edit import Referring
 from temperament.personas.persona import Persona
 
 FORMAT_VERSION = 1
@@ -34,7 +35,7 @@ class Header(BaseModel):
 
 def save_persona(persona: Persona, path: Path) -> Path:
     """Write a persona; the file is complete or not there at all. Returns the path."""
-    content = persona.edit.content()
+    content = (persona.edit.beside(path) if isinstance(persona.edit, Referring) else persona.edit).content()
     header = Header(
         format_version=FORMAT_VERSION,
         kind=persona.kind,
@@ -62,7 +63,7 @@ def open_persona(path: str | Path) -> Persona:
             "upgrade temperament" if isinstance(version, int) and version > FORMAT_VERSION else _REMEDY,
         )
     try:
-        return _persona(raw, tensors)
+        return _persona(raw, tensors, path.parent)
     except ValidationError as error:
         fault = error.errors()[0]
         reason = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
@@ -71,7 +72,7 @@ def open_persona(path: str | Path) -> Persona:
     raise TemperamentError(f"persona file {str(path)!r} is damaged ({reason})", _REMEDY)
 
 
-def _persona(raw: dict[str, Any], tensors: dict[str, Tensor]) -> Persona:
+def _persona(raw: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Persona:
     kind = raw.get("kind")
     edit = KINDS.get(kind) if isinstance(kind, str) else None
     if edit is None or not isinstance(kind, str):
@@ -82,7 +83,8 @@ def _persona(raw: dict[str, Any], tensors: dict[str, Tensor]) -> Persona:
     groups = checked_tensor(tensors, "groups", torch.int64, 1)
     keys = frozenset(value.to_bytes(8, "big", signed=True).hex() for value in groups.tolist())
     own = {name: tensor for name, tensor in tensors.items() if name != "groups"}
-    return Persona(header.name, header.pole, edit.read(Content(own, raw[kind]), header.pole), header.provenance, keys)
+    content = Content(own, raw[kind], folder)
+    return Persona(header.name, header.pole, edit.read(content, header.pole), header.provenance, keys)
 
 
 def describe_persona(persona: Persona, path: Path) -> dict[str, Any]:
