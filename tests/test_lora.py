@@ -37,6 +37,10 @@ from temperament.wear import wear
 SETTINGS: dict[str, Any] = {"rank": 4, "alpha": 8, "epochs": 4, "learning_rate": 0.01, "batch": 2}
 
 
+def parameters(**given: Any) -> LoraParameters:
+    return LoraParameters.model_validate(given)
+
+
 def edit(persona: Persona) -> LoraEdit:
     assert isinstance(persona.edit, LoraEdit)
     return persona.edit
@@ -94,8 +98,8 @@ def test_the_loss_falls_and_the_texts_become_likelier(case: tuple[LoadedModel, E
 def test_only_responses_are_learnt(llama: LoadedModel) -> None:
     """The first loss is that of the responses of the first batch, as scoring finds it on the unworn model."""
     texts = mixed_contrast().plus
-    parameters = LoraParameters(batch=len(texts), epochs=1)
-    first = train_adapter(llama, texts, parameters, 0, lambda: None).losses[0]
+    chosen = parameters(batch=len(texts), epochs=1)
+    first = train_adapter(llama, texts, chosen, 0, lambda: None).losses[0]
     scores = score_responses(llama, [llama.encode(e.prompt, e.response) for e in texts])
     expected = -sum(score.total for score in scores) / sum(score.tokens for score in scores)
     assert first == pytest.approx(expected, rel=1e-5)
@@ -103,11 +107,11 @@ def test_only_responses_are_learnt(llama: LoadedModel) -> None:
 
 def test_training_is_reproducible_and_leaves_the_random_state_alone(llama: LoadedModel) -> None:
     texts, state = mixed_contrast().plus, torch.get_rng_state()
-    parameters = LoraParameters(epochs=1)
-    one, two = (train_adapter(llama, order, parameters, 3, lambda: None) for order in (texts, texts[::-1]))
+    chosen = parameters(epochs=1)
+    one, two = (train_adapter(llama, order, chosen, 3, lambda: None) for order in (texts, texts[::-1]))
     assert one == two
     assert torch.equal(torch.get_rng_state(), state)
-    assert train_adapter(llama, texts, parameters, 4, lambda: None).weights != one.weights
+    assert train_adapter(llama, texts, chosen, 4, lambda: None).weights != one.weights
 
 
 def test_flags_and_modules_are_as_before(fresh_llama: LoadedModel) -> None:
@@ -155,14 +159,14 @@ def test_an_interrupt_leaves_nothing_half_done(llama: LoadedModel, tmp_path: Pat
 def test_a_damaged_adapter_is_trained_again_and_other_settings_beside_it(llama: LoadedModel, tmp_path: Path) -> None:
     pair = trained(llama, tmp_path).signatures
     assert isinstance(pair, TextPair)
-    parameters = LoraParameters(**SETTINGS)
-    path, record = lora_adapters(llama, pair, parameters)["plus"]
+    chosen = parameters(**SETTINGS)
+    path, record = lora_adapters(llama, pair, chosen)["plus"]
     file = path / "adapter_model.safetensors"
     good = file.read_bytes()
     file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    assert lora_adapters(llama, pair, parameters)["plus"][1]["sha256"] == record["sha256"]
+    assert lora_adapters(llama, pair, chosen)["plus"][1]["sha256"] == record["sha256"]
     assert file.read_bytes() == good
-    lora_adapters(llama, pair, LoraParameters(epochs=1))
+    lora_adapters(llama, pair, parameters(epochs=1))
     assert len(list((tmp_path / "lora").iterdir())) == 4
 
 
@@ -267,7 +271,7 @@ def test_shuffled_adapters_are_trained_on_shuffled_texts(llama: LoadedModel, fou
     assert len({edit(p).sha256 for p in (plus, minus, found.plus, found.minus)}) == 4
     pair = found.signatures.shuffled()
     assert isinstance(pair, TextPair)
-    expected = train_adapter(llama, pair.plus, LoraParameters(**SETTINGS), 42, lambda: None)
+    expected = train_adapter(llama, pair.plus, parameters(**SETTINGS), 42, lambda: None)
     assert hashlib.sha256(expected.weights).hexdigest() == edit(plus).sha256
 
 
