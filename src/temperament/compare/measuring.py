@@ -14,6 +14,7 @@ from temperament.evaluation.fluency import AnswerScores, fluency
 from temperament.evaluation.generation import Generation, Judge, generation_effect
 from temperament.evaluation.instrument import Instrument, Record
 from temperament.evaluation.ledger import Ledger
+from temperament.evaluation.own_words import own_words
 from temperament.evaluation.passages import Passages, passage_array
 from temperament.evaluation.perplexity import neutral_passages, perplexity
 from temperament.evaluation.separation import separation
@@ -55,12 +56,14 @@ class Measuring:
         self.generation = Generation(texts.questions)
 
     def effect_and_cost(self, worn: Worn, statements: Statements, text: Passages) -> Figures:
-        """Separation, AUC and perplexity of a pair of plans."""
-        change = statement_changes(*self._sides(statements, worn))
+        """Separation, AUC, likelihood of the own words, and perplexity of a pair of plans."""
+        sides = self._sides(statements, worn)
+        change = statement_changes(*sides)
         plus, minus = (passage_array(side) for side in self._sides(text, worn))
         return {
             "separation": separation(*change, seed=self.seed),
             "auc": auc(*change, seed=self.seed),
+            "own_words": own_words(*sides, self._unworn(statements), seed=self.seed),
             "perplexity": perplexity(plus, minus, passage_array(self._unworn(text)), seed=self.seed),
         }
 
