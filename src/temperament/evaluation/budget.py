@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 #: Shares of the largest strength at which a curve is looked at first.
 GRID = (0.125, 0.25, 0.5, 0.75, 1.0)
-#: Perplexity ratio this near below the limit ends a bisection; so does an interval this narrow, relative to its end.
-NEAR, NARROW = 0.004, 0.05
-#: Most bisection steps for one limit.
-STEPS = 6
+#: A bisection ends where all but this share of what the limit allows above 1 is used, or at an interval this narrow,
+#: relative to its end.
+NEAR, NARROW = 0.04, 0.05
+#: Most bisection steps for one limit: six halvings towards 0 until something fits, and four to come near the limit.
+STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Curve:
     points: dict[float, Point] = field(default_factory=dict)
 
     def at(self, strength: float) -> Point:
-        strength = round(strength, 6)
+        strength = min(float(f"{strength:.6g}"), self.strongest)
         if strength not in self.points:
             self.points[strength] = self.measure(strength)
         return self.points[strength]
@@ -72,7 +73,7 @@ class Curve:
             low = inside.strength if inside else 0.0
             if outside is None or outside.strength - low <= NARROW * outside.strength:
                 break
-            if inside and limit - inside.perplexity <= NEAR:
+            if inside and limit - inside.perplexity <= NEAR * (limit - 1):
                 break
             self.at((low + outside.strength) / 2)
         inside, _ = self._edge(limit)
@@ -99,6 +100,8 @@ def strength_for(points: Sequence[Point], target: float, limit: float) -> Point 
     None if no measured strength within the limit reaches it. Strength 0 has no effect and costs nothing.
     """
     before = Point(0.0, 1.0, 0.0)
+    if target <= 0:
+        return before
     for point in sorted(points, key=lambda point: point.strength):
         if not _within(point, limit):
             return None

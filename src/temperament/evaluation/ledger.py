@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from temperament.atomic import ensure_folder, write_bytes
+from temperament.atomic import ensure_folder, finite, write_bytes
 from temperament.errors import TemperamentError
 from temperament.evaluation.instrument import Instrument, Record
 from temperament.models import LoadedModel
@@ -23,7 +23,7 @@ class Ledger:
     """Runs instruments under plans and remembers every record, in memory and, with a folder, on disk.
 
     A file holds one JSON line per item, written as the item finishes; an interrupted run goes on behind the last
-    complete line. Texts that a plan was calibrated or tuned on are refused here, in the one place that every
+    complete line. A figure that is no finite number, as a broken model gives, is null. Texts that a plan was calibrated or tuned on are refused here, in the one place that every
     evaluation passes through.
     """
 
@@ -121,7 +121,7 @@ class _Lines:
 
 
 def _line(index: int, record: Record) -> str:
-    return json.dumps({"item": index, "record": record}, ensure_ascii=False, allow_nan=False)
+    return json.dumps({"item": index, "record": finite(record)}, ensure_ascii=False, allow_nan=False)
 
 
 def _read(path: Path, key: str, total: int) -> dict[int, Record]:

@@ -70,7 +70,7 @@ def perplexity(plus: Array, minus: Array, base: Array, *, seed: int) -> Measured
     """
     sides = {"plus": plus, "minus": minus}
     ratios = {name: _measured_ratio(side, base, seed) for name, side in sides.items()}
-    worst = max(ratios.values(), key=lambda ratio: ratio.value)
+    worst = max(ratios.values(), key=lambda ratio: np.nan_to_num(ratio.value, nan=np.inf))  # a broken side is worst
     extra: dict[str, Any] = {name: ratio.value for name, ratio in ratios.items()}
     extra |= {f"{name}_interval": [ratio.low, ratio.high] for name, ratio in ratios.items()}
     extra |= {"base": float(np.exp(-base[:, 0].sum() / base[:, 1].sum())), "tokens": int(base[:, 1].sum())}
@@ -82,4 +82,5 @@ def _measured_ratio(side: Array, base: Array, seed: int) -> Measured:
 
 
 def _ratio(total: Array, tokens: Array, base: Array, base_tokens: Array, axis: int = -1) -> Any:
-    return np.exp(base.sum(axis=axis) / base_tokens.sum(axis=axis) - total.sum(axis=axis) / tokens.sum(axis=axis))
+    with np.errstate(over="ignore"):  # a broken model's perplexity may be infinite
+        return np.exp(base.sum(axis=axis) / base_tokens.sum(axis=axis) - total.sum(axis=axis) / tokens.sum(axis=axis))
