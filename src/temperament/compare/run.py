@@ -111,7 +111,7 @@ def _method(
         poles = measuring.tuned(poles)
         chosen = choices[settings.budget].largest
         strength, fits = (chosen.strength, True) if chosen else (curve.sorted[0].strength, False)
-        entry["tuning"] = [vars(point) for point in curve.sorted]
+        entry["tuning"] = [point.as_json() for point in curve.sorted]
     with clock.timing(name, "measure"):
         worn = Worn.of(name, poles, strength)
         measures: Figures = measuring.on_test(worn) | measuring.elsewhere(worn)
@@ -153,7 +153,7 @@ def _at_budget(measuring: Measuring, name: str, poles: Any, largest: Any, best: 
     if largest is None:
         return {"strength": None}
     found = measuring.on_test(Worn.of(f"{name}-{largest.strength:g}", poles, largest.strength))
-    return {"strength": largest.strength, "best_on_validation": vars(best), **as_json(found)}
+    return {"strength": largest.strength, "best_on_validation": best.as_json(), **as_json(found)}
 
 
 def _summary(
