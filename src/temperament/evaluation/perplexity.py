@@ -65,8 +65,9 @@ def encode_passages(lm: LoadedModel, passages: Sequence[str]) -> list[Encoded]:
 def perplexity(plus: Array, minus: Array, base: Array, *, seed: int) -> Measured:
     """Ratios of perplexity worn to unworn.
 
-    Each array (windows, 2) holds summed log-probability and scored tokens per window. ``plus`` and ``minus`` are
-    the two personas' ratios, ``base`` the unworn perplexity; the value is the larger ratio of the two.
+    Each array (passages, 2) holds summed log-probability and scored tokens per passage. ``plus`` and ``minus`` are
+    the two personas' ratios, ``base`` the unworn perplexity; the value is the larger ratio of the two. Intervals
+    resample passages: the windows of a long one stay together.
     """
     sides = {"plus": plus, "minus": minus}
     ratios = {name: _measured_ratio(side, base, seed) for name, side in sides.items()}
