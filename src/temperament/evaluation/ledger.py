@@ -23,8 +23,8 @@ class Ledger:
     """Runs instruments under plans and remembers every record, in memory and, with a folder, on disk.
 
     A file holds one JSON line per item, written as the item finishes; an interrupted run goes on behind the last
-    complete line. A figure that is no finite number, as a broken model gives, is null. Texts that a plan was calibrated or tuned on are refused here, in the one place that every
-    evaluation passes through.
+    complete line. A figure that is no finite number, as a broken model gives, is null. Texts that a plan was calibrated
+    or tuned on are refused here, in the one place that every evaluation passes through.
     """
 
     def __init__(self, lm: LoadedModel, folder: Path | None = None, progress: Progress | None = None) -> None:

@@ -21,7 +21,7 @@ def score_items(
     in their last token share a row.
     """
     encoded = {index: list(encode(index)) for index in todo}
-    waiting = sorted(encoded, key=lambda index: (-max(len(item.ids) for item in encoded[index]), index))
+    waiting = sorted(encoded, key=lambda index: (-max((len(item.ids) for item in encoded[index]), default=0), index))
     while waiting:
         taken, responses = 0, 0
         while taken < len(waiting) and (not taken or responses + len(encoded[waiting[taken]]) <= _RESPONSES):
