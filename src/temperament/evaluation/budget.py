@@ -16,7 +16,10 @@ STEPS = 6
 
 @dataclass(frozen=True)
 class Point:
-    """What a pair measures at one strength on validation items: the worse pole's perplexity ratio, and the effect."""
+    """What a pair or one persona measures at one strength on validation items.
+
+    ``perplexity`` is the ratio to the unworn model, of a pair that of the worse pole; ``effect`` is 0 at strength 0.
+    """
 
     strength: float
     perplexity: float
@@ -65,7 +68,7 @@ class Curve:
         that comes back below the limit behind a break is not followed there.
         """
         for share in GRID:
-            if not _within(self.at(share * self.strongest), limit):
+            if not within(self.at(share * self.strongest), limit):
                 break
         for _ in range(STEPS):
             inside, outside = self._edge(limit)
@@ -83,13 +86,14 @@ class Curve:
         """The last point within the limit before the first one beyond it, and that one."""
         inside: Point | None = None
         for point in self.sorted:
-            if not _within(point, limit):
+            if not within(point, limit):
                 return inside, point
             inside = point
         return inside, None
 
 
-def _within(point: Point, limit: float) -> bool:
+def within(point: Point, limit: float) -> bool:
+    """Whether a point's figures are numbers and its perplexity ratio is at most ``limit``."""
     return point.coherent and point.perplexity <= limit
 
 
@@ -100,7 +104,7 @@ def strength_for(points: Sequence[Point], target: float, limit: float) -> Point 
     """
     before = Point(0.0, 1.0, 0.0)
     for point in sorted(points, key=lambda point: point.strength):
-        if not _within(point, limit):
+        if not within(point, limit):
             return None
         if point.effect >= target:
             share = (target - before.effect) / (point.effect - before.effect)

@@ -275,7 +275,7 @@ def _check_leak(contrast: Contrast, plus: Persona, minus: Persona) -> None:
     leaked = len(keys & (plus.groups | minus.groups))
     if leaked:
         raise TemperamentError(
-            f"{leaked} of {len(keys)} test texts of {contrast.name!r} were used for calibration",
+            f"{leaked} of {len(keys)} test texts of {contrast.name!r} were used for calibration or tuning",
             f"evaluate on other texts, such as the test split of the same file ({contrast.name}#test), "
             "and extract from its calibration split",
         )

@@ -1,5 +1,6 @@
 """Personas: what a method found, as small frozen objects, their files, and the plans they are worn in."""
 
+from temperament.personas.dial import Dial, DialData
 from temperament.personas.edits import Edit, MaskEdit, NeuronEdit, PromptEdit, SubnetworkEdit, VectorEdit
 from temperament.personas.extract import Extraction, extract
 from temperament.personas.file import open_persona, save_persona
@@ -10,6 +11,8 @@ from temperament.personas.provenance import package_versions
 from temperament.personas.spec import read_plan
 
 __all__ = [
+    "Dial",
+    "DialData",
     "Edit",
     "Extraction",
     "MaskEdit",
