@@ -17,7 +17,10 @@ STEPS = 10
 
 @dataclass(frozen=True)
 class Point:
-    """What a pair measures at one strength on validation items: the worse pole's perplexity ratio, and the effect."""
+    """What a pair or one persona measures at one strength on validation items.
+
+    ``perplexity`` is the ratio to the unworn model, of a pair that of the worse pole; ``effect`` is 0 at strength 0.
+    """
 
     strength: float
     perplexity: float
@@ -71,7 +74,7 @@ class Curve:
         that comes back below the limit behind a break is not followed there.
         """
         for share in GRID:
-            if not _within(self.at(share * self.strongest), limit):
+            if not within(self.at(share * self.strongest), limit):
                 break
         for step in range(STEPS):
             inside, outside = self._edge(limit)
@@ -92,7 +95,7 @@ class Curve:
         """The last point within the limit before the first one beyond it, and that one."""
         inside: Point | None = None
         for point in self.sorted:
-            if not _within(point, limit):
+            if not within(point, limit):
                 return inside, point
             inside = point
         return inside, None
@@ -108,7 +111,8 @@ def _guess(inside: Point, outside: Point, limit: float) -> float:
     return _between(inside.strength, outside.strength, min(max(0.97 * share, 0.1), 0.9))
 
 
-def _within(point: Point, limit: float) -> bool:
+def within(point: Point, limit: float) -> bool:
+    """Whether a point's figures are numbers and its perplexity ratio is at most ``limit``."""
     return point.coherent and point.perplexity <= limit
 
 
@@ -121,7 +125,7 @@ def strength_for(points: Sequence[Point], target: float, limit: float) -> Point 
     if target <= 0:
         return before
     for point in sorted(points, key=lambda point: point.strength):
-        if not _within(point, limit):
+        if not within(point, limit):
             return None
         if point.effect >= target:
             share = (target - before.effect) / (point.effect - before.effect)

@@ -78,6 +78,11 @@ def perplexity(plus: Array, minus: Array, base: Array, *, seed: int) -> Measured
     return Measured(worst.value, worst.low, worst.high, len(base), extra)
 
 
+def perplexity_ratio(worn: Array, base: Array) -> float:
+    """Perplexity of one side to that of the unworn model, from the same arrays."""
+    return float(_ratio(worn[:, 0], worn[:, 1], base[:, 0], base[:, 1]))
+
+
 def _measured_ratio(side: Array, base: Array, seed: int) -> Measured:
     return measured((side[:, 0], side[:, 1], base[:, 0], base[:, 1]), _ratio, seed=seed, paired=True)
 

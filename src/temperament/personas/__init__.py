@@ -1,5 +1,6 @@
 """Personas: what a method found, as small frozen objects, their files, and the plans they are worn in."""
 
+from temperament.personas.dial import Dial, DialData
 from temperament.personas.edits import (
     Edit,
     FewShotEdit,
@@ -19,6 +20,8 @@ from temperament.personas.provenance import package_versions
 from temperament.personas.spec import read_plan
 
 __all__ = [
+    "Dial",
+    "DialData",
     "Edit",
     "Extraction",
     "FewShotEdit",

@@ -13,6 +13,7 @@ from torch import Tensor
 from temperament.calibration import Pole
 from temperament.container import checked_tensor, read_container, write_container
 from temperament.errors import TemperamentError
+from temperament.personas.dial import Dial
 from temperament.personas.edits import KINDS, Content
 from temperament.personas.edits.edit import Referring
 from temperament.personas.persona import Persona
@@ -30,6 +31,7 @@ class Header(BaseModel):
     name: str
     pole: Pole
     provenance: dict[str, Any]
+    dial: Dial | None = None
     sha256: str = ""
 
 
@@ -42,10 +44,12 @@ def save_persona(persona: Persona, path: Path) -> Path:
         name=persona.name,
         pole=persona.pole,
         provenance=dict(persona.provenance),
+        dial=persona.dial,
     )
     groups = [int.from_bytes(bytes.fromhex(key), "big", signed=True) for key in sorted(persona.groups)]
     tensors = {**content.tensors, "groups": torch.tensor(groups, dtype=torch.int64)}
-    write_container(path, tensors, {**header.model_dump(exclude={"sha256"}), persona.kind: content.header})
+    left_out = {"sha256"} if persona.dial else {"sha256", "dial"}
+    write_container(path, tensors, {**header.model_dump(exclude=left_out), persona.kind: content.header})
     return path
 
 
@@ -83,12 +87,29 @@ def _persona(raw: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> P
     groups = checked_tensor(tensors, "groups", torch.int64, 1)
     keys = frozenset(value.to_bytes(8, "big", signed=True).hex() for value in groups.tolist())
     own = {name: tensor for name, tensor in tensors.items() if name != "groups"}
-    content = Content(own, raw[kind], folder)
-    return Persona(header.name, header.pole, edit.read(content, header.pole), header.provenance, keys)
+    worn = edit.read(Content(own, raw[kind], folder), header.pole)
+    persona = Persona(header.name, header.pole, worn, header.provenance, keys, dial=header.dial)
+    if "dial" in raw:
+        _check_dial(persona)
+    return persona
+
+
+def _check_dial(persona: Persona) -> None:
+    """ValueError unless the dial is one, and belongs to this persona."""
+    if persona.dial is None:
+        raise ValueError("the dial is empty")
+    if persona.edit.strongest is None:
+        raise ValueError(f"a {persona.kind} persona has no dial")
+    persona.edit.check_strength(persona.name, persona.dial.strength)
+    if not set(persona.dial.texts) <= persona.groups:
+        raise ValueError("texts of the dial are not among those it was calibrated or tuned on")
 
 
 def describe_persona(persona: Persona, path: Path) -> dict[str, Any]:
     """What a persona file holds, as plain JSON values."""
     description: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "format_version": FORMAT_VERSION}
-    description |= {"name": persona.name, "kind": persona.kind, "pole": persona.pole}
-    return {**description, **persona.edit.describe(), "calibration_texts": len(persona.groups), **persona.provenance}
+    description |= {"name": persona.name, "kind": persona.kind, "pole": persona.pole, **persona.edit.describe()}
+    if persona.dial:
+        dial = persona.dial.model_dump(exclude={"texts"})
+        description["dial"] = {**dial, "texts": len(persona.dial.texts)}
+    return {**description, "calibration_texts": len(persona.without_dial().groups), **persona.provenance}
