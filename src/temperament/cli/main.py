@@ -21,6 +21,7 @@ from temperament.cli import (
     judge,
     listing,
     rank,
+    reproduce,
     sweep,
 )
 from temperament.errors import TemperamentError
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command("extract")(extract.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare")(compare.command)
+app.command("reproduce")(reproduce.command)
 app.command("chat")(chat.command)
 app.add_typer(analyze.app)
 app.command("sweep")(sweep.command)
