@@ -36,7 +36,7 @@ def asked() -> Contrast:
 
 
 def test_every_option_gets_its_own_log_probability(tiny_llama: LoadedModel) -> None:
-    records = Ledger(tiny_llama).run(TwoChoice(asked()), Plan(), "unworn")
+    records = Ledger(tiny_llama).run(TwoChoice.of(asked()), Plan(), "unworn")
     for record, item in zip(records, ITEMS, strict=True):
         scores = [score_responses(tiny_llama, [tiny_llama.encode(item.prompt, text)])[0] for text in item.options]
         assert record["log_probability"] == pytest.approx([score.total for score in scores], abs=1e-3)
@@ -56,8 +56,8 @@ def test_every_option_gets_its_own_log_probability(tiny_llama: LoadedModel) -> N
 def test_statements_serve_as_questions_where_there_are_no_choices(tiny_llama: LoadedModel) -> None:
     contrast = mixed_contrast()
     with counted_passes(tiny_llama) as passes:
-        records = Ledger(tiny_llama).run(TwoChoice(contrast), Plan(), "unworn")
-    assert len(records) == len(TwoChoice(contrast)) == 10
+        records = Ledger(tiny_llama).run(TwoChoice.of(contrast), Plan(), "unworn")
+    assert len(records) == len(TwoChoice.of(contrast)) == 10
     assert [row["matching"] for row in records] == [0] * 5 + [1] * 5
     assert {tuple(row["options"]) for row in records} == {("Yes", "No")}
     assert contrast.plus[0].response in records[0]["prompt"]
@@ -74,16 +74,16 @@ def test_the_hash_and_the_groups_of_choices() -> None:
         (replace(ITEMS[0], prompt="In or out?"), *ITEMS[1:]),
         (replace(ITEMS[0], options=ITEMS[0].options[::-1]), *ITEMS[1:]),
     ]
-    hashes = {TwoChoice(replace(asked(), choices=items)).hash for items in variants}
+    hashes = {TwoChoice.of(replace(asked(), choices=items)).hash for items in variants}
     assert len(hashes) == 6
-    assert TwoChoice(asked(), "another").hash == TwoChoice(asked()).hash
-    assert TwoChoice(asked()).groups == asked().group_keys > mixed_contrast().group_keys
+    assert TwoChoice(asked().choices, "another").hash == TwoChoice.of(asked()).hash
+    assert TwoChoice.of(asked()).groups == asked().group_keys > mixed_contrast().group_keys
 
 
 def test_a_question_that_leaves_no_room_is_refused(tiny_llama: LoadedModel) -> None:
     long = Choice("word " * 200, ("Yes", "No"), 0, "g")
     with refused("the test prompt 'word word", "fills all 512 tokens", "shorten"):
-        list(TwoChoice(replace(asked(), choices=(long,))).run(tiny_llama, [0]))
+        list(TwoChoice((long,)).run(tiny_llama, [0]))
 
 
 def test_a_passage_is_the_sum_of_its_windows(tiny_llama: LoadedModel) -> None:
@@ -109,7 +109,7 @@ def test_the_hash_of_passages_and_a_passage_without_a_scored_token(tiny_llama: L
 
 
 @pytest.mark.parametrize(
-    ("instrument", "array"), [(TwoChoice(asked()), choice_array), (Passages(TEXTS), passage_array)]
+    ("instrument", "array"), [(TwoChoice.of(asked()), choice_array), (Passages(TEXTS), passage_array)]
 )
 def test_an_interrupted_run_puts_only_the_rest_to_the_model(
     tiny_llama: LoadedModel, tmp_path: Path, instrument: Instrument, array: Callable[..., object]

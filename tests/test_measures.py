@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from temperament.calibration import NEUTRAL_PROMPT, Choice, Contrast
+from temperament.calibration import NEUTRAL_PROMPT, Choice
 from temperament.calibration.choices import affirmative_option
 from temperament.evaluation.auc import auc, roc_auc
 from temperament.evaluation.bootstrap import Measured, measured
@@ -157,7 +157,7 @@ def test_a_model_that_always_says_yes(fresh_llama: LoadedModel) -> None:
     fresh_llama.model.get_submodule("lm_head").register_forward_hook(agree)
     options = [("Yes", "No"), ("No", "Yes"), ("No", "Yes"), ("Yes", "No"), ("No", "Yes")]
     items = tuple(Choice(f"{index}?", pair, min(index, 1), str(index)) for index, pair in enumerate(options))
-    records = Ledger(fresh_llama).run(TwoChoice(Contrast("asked", (), (), items)), Plan(), "unworn")
+    records = Ledger(fresh_llama).run(TwoChoice(items), Plan(), "unworn")
     found = find_measures(("two_choice",))[0].compute(records, records, records, 0)
     assert found.value == found.extra["raw_two_sided"] == 50
     rule = 100 * np.mean([affirmative_option(item) == item.matching for item in items])

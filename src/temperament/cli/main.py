@@ -24,6 +24,7 @@ from temperament.cli import (
     listing,
     questionnaire,
     rank,
+    reproduce,
     sweep,
 )
 from temperament.errors import TemperamentError
@@ -45,6 +46,7 @@ app.command("extract")(extract.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare")(compare.command)
 app.command("dial")(dial.command)
+app.command("reproduce")(reproduce.command)
 app.command("chat")(chat.command)
 app.add_typer(analyze.app)
 app.command("sweep")(sweep.command)

@@ -8,6 +8,7 @@ import numpy as np
 
 from temperament.calibration import Choice, Contrast
 from temperament.calibration.choices import two_choice_items
+from temperament.calibration.contrast import group_key
 from temperament.evaluation.bootstrap import Array
 from temperament.evaluation.instrument import Record, text_digest
 from temperament.evaluation.scored_items import encode_reply, score_items
@@ -16,15 +17,20 @@ from temperament.models.dialogue import Encoded
 
 
 class TwoChoice:
-    """The two-choice items of a contrast, else its statements as yes/no questions (``two_choice_items``).
+    """Two-choice items; both options are scored as replies to the question alone, with no letters and no order.
 
     Each record is {prompt, options, matching, log_probability, nats_per_token}: ``matching`` is the plus pole's option,
     0 or 1; the last two hold one figure per option, the log-probability of its tokens summed and their mean, in nats.
     """
 
-    def __init__(self, contrast: Contrast, label: str = "choices") -> None:
-        self._items = two_choice_items(contrast)
-        self._name, self._groups = label, contrast.group_keys
+    def __init__(self, items: Sequence[Choice], label: str = "choices", groups: frozenset[str] | None = None) -> None:
+        self._items, self._name = tuple(items), label
+        self._groups = frozenset(group_key(item.group) for item in items) if groups is None else groups
+
+    @staticmethod
+    def of(contrast: Contrast) -> TwoChoice:
+        """The two-choice items of a contrast, else its statements as yes/no questions (``two_choice_items``)."""
+        return TwoChoice(two_choice_items(contrast), groups=contrast.group_keys)
 
     @property
     def name(self) -> str:

@@ -143,7 +143,7 @@ def evaluate(
     check_pair(plus, minus)
     instruments: dict[str, Instrument] = {
         "statements": Statements(contrast),
-        "choices": TwoChoice(contrast),
+        "choices": TwoChoice.of(contrast),
         "passages": Passages(neutral_passages(neutral)),
     }
     for instrument in instruments.values():  # also those that no measure asks for
