@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from temperament.calibration import Example
+from temperament.calibration import Example, Pole
 from temperament.calibration.contrast import POLES
 from temperament.models import LoadedModel
 from temperament.personas.edits import FewShotEdit
@@ -60,10 +60,10 @@ class FewShotKind(TextKind):
         seed: int,
         pair: Pair | None,  # noqa: ARG002 - the personas say enough
     ) -> Poles:
-        """As many samples, drawn from both poles, the same for every question."""
-        everything = sorted({*_edit(plus).samples, *_edit(minus).samples})
+        """As many samples, the same for every question, with equally many of either pole under both personas."""
+        pools = _edit(plus).samples, _edit(minus).samples
         first, second = (
-            replace(persona, name=f"random-{seed}", edit=_drawn(_edit(persona), everything, f"{seed} {persona.pole}"))
+            replace(persona, name=f"random-{seed}", edit=_drawn(_edit(persona), pools, seed, persona.pole))
             for persona in (plus, minus)
         )
         return first, second
@@ -83,9 +83,17 @@ def _samples(examples: Sequence[Example]) -> tuple[tuple[str, str], ...]:
     return tuple((example.prompt, example.response) for example in examples)
 
 
-def _drawn(edit: FewShotEdit, everything: Sequence[tuple[str, str]], seed: str) -> FewShotEdit:
-    count = min(edit.k, len(everything))
-    return replace(edit, samples=tuple(random.Random(f"few-shot {seed}").sample(everything, count)))
+def _drawn(edit: FewShotEdit, pools: Sequence[Sequence[tuple[str, str]]], seed: int, pole: Pole) -> FewShotEdit:
+    odd = seed % 2  # which pole gives one more where k is odd
+    generator = random.Random(f"few-shot {seed} {pole}")
+    counts = (edit.k + odd) // 2, (edit.k + 1 - odd) // 2
+    drawn = [
+        sample
+        for pool, count in zip(pools, counts, strict=True)
+        for sample in generator.sample(sorted(pool), min(count, len(pool)))
+    ]
+    generator.shuffle(drawn)
+    return replace(edit, samples=tuple(drawn))
 
 
 def _edit(persona: Persona) -> FewShotEdit:
