@@ -66,7 +66,9 @@ def fisher_by_position(lm: LoadedModel, items: list[Encoded]) -> dict[str, Tenso
         with ExitStack() as stack:
             for site in lm.linears:
 
-                def replace(module: nn.Module, args: Any, output: Tensor, name: str = site.name) -> Tensor:
+                def replace(
+                    module: nn.Module, args: Any, _: Tensor, name: str = site.name, own: dict[str, Tensor] = own
+                ) -> Tensor:
                     weight: Any = module.weight
                     weight = weight.detach().T if is_transposed(module) else weight.detach()
                     own[name] = weight.expand(args[0].shape[1], *weight.shape).clone().requires_grad_()
@@ -316,9 +318,10 @@ def test_sums_that_may_be_torn_are_not_kept(
         gradient, fisher = products(x, delta)
         return gradient, fisher if len(seen) < 20 else fisher[:, :3]
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+    with monkeypatch.context() as patch:
         patch.setattr(COLLECTING, "products", half)
-        collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path)
+        with pytest.raises(RuntimeError):
+            collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert equal(collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path), collected)
 
@@ -386,9 +389,10 @@ def test_damaged_files_are_collected_anew(
 def test_a_damaged_partial_file_is_no_work_done(
     tiny_llama: LoadedModel, collected: SaliencyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         interrupt_after(patch, 40, KeyboardInterrupt)
-        collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path)
     path = tmp_path / "saliency-partial.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with counted_passes(tiny_llama) as passes:
@@ -399,9 +403,10 @@ def test_a_damaged_partial_file_is_no_work_done(
 def test_the_work_of_another_run_is_not_taken_for_its_own(
     tiny_llama: LoadedModel, collected: SaliencyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         interrupt_after(patch, 40, KeyboardInterrupt)
-        collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, seed=1, folder=tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, seed=1, folder=tmp_path)
     assert equal(collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path), collected)
 
 
@@ -411,9 +416,10 @@ def test_files_of_two_runs_never_mix(
     """A second run that overwrote the first group and was interrupted in the second."""
     old = load_saliency(kept)
     index = (kept / INDEX).read_bytes()
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         interrupt_after(patch, 38, KeyboardInterrupt)
-        collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, seed=1, folder=kept, memory=ONE_LAYER)
+        with pytest.raises(KeyboardInterrupt):
+            collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, seed=1, folder=kept, memory=ONE_LAYER)
     with refused(INDEX):
         load_saliency(kept)
     with refused("saliency-000", "belongs to another collection"):

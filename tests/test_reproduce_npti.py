@@ -39,7 +39,7 @@ class Known:
 
     def scores(self, answers: Sequence[Record], trait: str, pole: Pole) -> Array:
         self.seen.append((trait, pole, len(answers)))
-        rising = 4.0 + np.arange(len(answers))
+        rising: Array = 4.0 + np.arange(len(answers), dtype=np.float64)
         return rising if pole == "plus" else np.array([1.0, np.nan, *([1.0] * (len(answers) - 2))])
 
 
@@ -105,7 +105,7 @@ def test_the_endpoint_judges_each_pole_on_its_own_scale(tmp_path: Path) -> None:
     with serve(reply) as server, Endpoint(server.url, "judge", cache=tmp_path / "v.jsonl", retries=0) as endpoint:  # type: ignore[arg-type]
         judge = EndpointScores(endpoint, "judge", 0)
         for pole in ("plus", "minus"):
-            scores = judge.scores(answers, "extraversion", pole)  # type: ignore[arg-type]
+            scores = judge.scores(answers, "extraversion", pole)
             assert scores[0] == 5
             assert np.isnan(scores[1])
         rubrics = {last(request).split("QUESTION")[0] for request in server.requests}

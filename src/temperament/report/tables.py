@@ -168,12 +168,24 @@ def _lora_facts(lora: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _subnetwork_facts(subnetwork: Mapping[str, Any]) -> dict[str, str]:
+    facts = {
+        "weights": f"{subnetwork['plus']} of the plus pole, {subnetwork['minus']} of the minus pole, "
+        f"of {subnetwork['of']} ({100 * subnetwork['plus'] / subnetwork['of']:.2g} % each)"
+    }
+    for pole in ("plus", "minus"):
+        facts[f"by layer, {pole}"] = " ".join(map(str, subnetwork["by_layer"][pole]))
+        facts[f"by module, {pole}"] = _pairs(subnetwork["by_module"][pole])
+    return facts
+
+
 #: How the statistics of each kind of edit are worded.
 _KINDS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     "masks": _mask_facts,
     "neurons": _neuron_facts,
     "vectors": _vector_facts,
     "lora": _lora_facts,
+    "subnetwork": _subnetwork_facts,
 }
 
 

@@ -88,7 +88,7 @@ def _check_rows(plans: Sequence[Plan]) -> None:
     for row, plan in enumerate(plans):
         for persona, _ in plan.active:
             if row_kind(persona.edit) is None:
-                kinds = " and ".join(kind.edit.kind for kind in ROW_KINDS)
+                kinds = ", ".join(kind.edit.kind for kind in ROW_KINDS)
                 raise TemperamentError(
                     f"row {row} wears {persona.name!r}, a {persona.kind} persona, but only {kinds} personas can "
                     "differ by row",
