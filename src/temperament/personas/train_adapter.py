@@ -109,9 +109,9 @@ def _loss(lm: LoadedModel, batch: Batch) -> Tensor:
     first, counted = counted_tokens(batch)
     ids, counted = batch.ids.to(lm.device), counted.to(lm.device)
     keep = torch.arange(first - 1, ids.shape[1], device=lm.device)
-    logits = lm.model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[:, :-1].float()
-    losses = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, first:], reduction="none")
-    return (losses * counted).sum() / counted.sum()
+    logits = lm.model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits[:, :-1]
+    chosen = counted.bool()  # only these: a softmax over a whole vocabulary is dear
+    return nn.functional.cross_entropy(logits[chosen].float(), ids[:, first:][chosen])
 
 
 @contextmanager
