@@ -297,7 +297,7 @@ def test_a_broken_model_is_one_clear_error(
     )
     e = tiny_extraction
     try:
-        with refused("worn-minus: the model, wearing 1*extraversion-minus,", "no finite numbers", "smaller strength"):
+        with refused("the model, wearing 1*extraversion-minus,", "no finite numbers", "smaller strength"):
             evaluate(tiny_llama, e.plus, e.minus, few_texts, controls=(), neutral=short_neutral, folder=tmp_path)
     finally:
         hook.remove()
