@@ -24,6 +24,11 @@ def print_json(value: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def tell(note: str) -> None:
+    """A remark on stderr."""
+    err.print(f"note: {note}", soft_wrap=True)
+
+
 def working(text: str) -> AbstractContextManager[object]:
     """A spinner on stderr while something takes its time; nothing where stderr is not a terminal."""
     return err.status(escape(text)) if err.is_terminal else nullcontext()

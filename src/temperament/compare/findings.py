@@ -53,7 +53,7 @@ class Findings:
             "methods": self.methods,
             "examples": self._examples(),
             "distribution": self._distributions(),
-            "judge": {"label": judge.label, "auc": judge.auc.as_json()} if judge else None,
+            "judge": {"label": "local judge", "auc": judge.auc.as_json()} if judge else None,
             "verdict": verdict(self.methods, settings.budget, texts.trait or texts.calibration.name),
         }
         if drifts:

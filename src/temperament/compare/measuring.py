@@ -14,6 +14,7 @@ from temperament.evaluation.fluency import AnswerScores, fluency
 from temperament.evaluation.generation import Generation, Judge, generation_effect
 from temperament.evaluation.instrument import Instrument, Record
 from temperament.evaluation.ledger import Ledger
+from temperament.evaluation.own_words import own_words
 from temperament.evaluation.passages import Passages, passage_array
 from temperament.evaluation.perplexity import neutral_passages, perplexity
 from temperament.evaluation.separation import separation
@@ -58,8 +59,13 @@ class Measuring:
         self.generation = Generation(texts.questions)
 
     def on_test(self, worn: Worn) -> Figures:
-        """Separation, AUC and perplexity on test items: the figures that every control has too."""
-        return self._effect(worn, self.test) | {"perplexity": self._cost(worn, self.text)}
+        """Effect and cost on test items, and whether the own words gain: the figures that every control has too."""
+        plus, minus, base = self.sides(self.test, worn)
+        return {
+            **self._effect(worn, self.test),
+            "own_words": own_words(plus, minus, base, seed=self.seed),
+            "perplexity": self._cost(worn, self.text),
+        }
 
     def curve(self, name: str, poles: Poles, strongest: float) -> Curve:
         """Effect and cost by strength, on validation items only."""

@@ -137,7 +137,7 @@ class _One:
             "controls": {label: as_json(figures) for label, figures in controls.items()},
         }
         if tuned.points:
-            entry |= {"tuning": [_point(point) for point in tuned.points], "by_budget": by_budget}
+            entry |= {"tuning": [point.as_json() for point in tuned.points], "by_budget": by_budget}
         return entry, worn, answers
 
     def _tune(self, candidate: Candidate) -> _Tuned:
@@ -172,11 +172,7 @@ class _One:
             return {"strength": None}
         strength = choice.largest.strength
         found = self.measuring.on_test(Worn.of(name, poles, strength))
-        return {"strength": strength, "best_on_validation": _point(choice.best), **as_json(found)}
-
-
-def _point(point: Point) -> dict[str, float]:
-    return {"strength": point.strength, "perplexity": point.perplexity, "separation": point.effect}
+        return {"strength": strength, "best_on_validation": choice.best.as_json(), **as_json(found)}
 
 
 def _within(cost: Measured, budget: float) -> bool:

@@ -39,6 +39,13 @@ def two_choice(choices: Sequence[Choice], plus: Array, minus: Array, *, seed: in
     )
 
 
+def one_sided(choices: Sequence[Choice], worn: Array, *, seed: int) -> Measured:
+    """P(match) in % under one plan, length-normalised (``extra``: ``raw``); a fixed habit scores as it happens to."""
+    matching = np.array([choice.matching for choice in choices])
+    raw = float(100 * _matches(worn[..., 0], matching).mean())
+    return measured([_matches(worn[..., 1], matching)], _percent, seed=seed, extra={"raw": raw})
+
+
 def affirmation(choices: Sequence[Choice]) -> dict[str, Any]:
     """Score in % of always taking the affirmative option, and how many items that covers."""
     told = [(option, choice.matching) for choice in choices if (option := affirmative_option(choice)) is not None]
@@ -52,6 +59,10 @@ def _matches(scores: Array, matching: Any) -> Array:
     difference = scores[rows, matching] - scores[rows, 1 - matching]
     matches: Array = (np.sign(difference) + 1) / 2
     return matches
+
+
+def _percent(matches: Array, axis: int = -1) -> Any:
+    return 100 * np.mean(matches, axis=axis)
 
 
 def _two_sided(plus: Array, minus: Array, axis: int = -1) -> Any:
