@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -43,6 +44,7 @@ def package_versions() -> dict[str, str]:
     return {name: _version(name) for name in ("temperament", "torch", "transformers", "numpy")}
 
 
+@cache
 def _version(name: str) -> str:
     try:
         return version(name)

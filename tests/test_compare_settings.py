@@ -1,0 +1,130 @@
+"""What a comparison is asked for: parts that share no text, and mistakes that are told at once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from comparing import asked, custom_contrast
+from expect import refused
+
+from temperament.calibration import resolve_contrast
+from temperament.calibration.contrast import group_key
+from temperament.compare.settings import PROMPT, read_texts, set_aside, trait_of
+from temperament.evaluation.judge_texts import judge_texts
+from temperament.methods import METHODS
+
+
+def test_the_parts_of_a_built_in_contrast_share_no_text() -> None:
+    texts = read_texts(asked(calibration=120, validation=40, test=60, questions=10))
+    assert texts.transfer is not None
+    parts = [part.group_keys for part in (texts.calibration, texts.validation, texts.test, texts.transfer)]
+    parts.append(frozenset(group_key(text) for pair in judge_texts("extraversion") for text in (pair.plus, pair.minus)))
+    parts.append(frozenset(map(group_key, texts.questions)))
+    assert all(not one & other for one, other in itertools.combinations(parts, 2))
+    assert texts.judge is None
+    assert (texts.trait, texts.transfer.name, len(texts.questions)) == ("extraversion", "extraversion-scenes", 10)
+    assert texts.test.items["plus"] == texts.test.items["minus"] > 40
+
+
+def test_the_other_instrument_is_the_one_not_calibrated_on() -> None:
+    scenes = read_texts(asked(contrast="extraversion-scenes"))
+    assert scenes.transfer is not None
+    assert (scenes.trait, scenes.transfer.name) == ("extraversion", "extraversion")
+    assert read_texts(asked(transfer="")).transfer is None
+    other = read_texts(asked(transfer="openness-scenes")).transfer
+    assert other is not None
+    assert other.name == "openness-scenes"
+
+
+def test_a_contrast_of_no_trait(tmp_path: Path) -> None:
+    texts = read_texts(asked(contrast=str(custom_contrast(tmp_path / "loud.jsonl")), calibration=40, questions=10))
+    assert (texts.trait, texts.transfer) == (None, None)
+    assert texts.judge is not None
+    assert texts.judge.items == {"plus": 10, "minus": 10}
+    assert texts.calibration.items == {"plus": 30, "minus": 30}
+    parts = [part.group_keys for part in (texts.calibration, texts.judge, texts.validation, texts.test)]
+    assert all(not one & other for one, other in itertools.combinations(parts, 2))
+    assert len(texts.questions) == len(set(texts.questions)) == 10
+    with_trait = read_texts(asked(contrast=str(tmp_path / "loud.jsonl"), trait="openness"))
+    assert with_trait.transfer is not None
+    assert (with_trait.trait, with_trait.judge, with_trait.transfer.name) == ("openness", None, "openness")
+
+
+def test_a_quarter_of_each_pole_is_set_aside() -> None:
+    whole = resolve_contrast("openness", limit=40)
+    rest, judge = set_aside(whole)
+    assert judge.items == {"plus": 10, "minus": 10}
+    assert rest.items == {"plus": 30, "minus": 30}
+    assert set(rest.plus) | set(judge.plus) == set(whole.plus)
+    few, none = set_aside(resolve_contrast("openness", limit=2))
+    assert few.items == {"plus": 2, "minus": 2}, "no pole is ever emptied"
+    assert none.items == {"plus": 0, "minus": 0}
+
+
+def test_a_public_file_is_known_by_its_name() -> None:
+    assert trait_of("neuroticism") == trait_of("neuroticism.jsonl") == trait_of("neuroticism-scenes") == "neuroticism"
+    assert trait_of("my-neuroticism") is None
+
+
+def test_the_transfer_texts_may_stand_in_no_split(tmp_path: Path) -> None:
+    path = custom_contrast(tmp_path / "loud.jsonl")
+    for split in ("calibration", "validation", "test", "all"):
+        with refused("the transfer texts 'loud'", "--transfer"):
+            read_texts(asked(contrast=str(path), transfer=f"{path}#{split}", test=30, validation=30, calibration=60))
+
+
+def test_all_splits_of_a_file_are_used_whichever_is_named(tmp_path: Path) -> None:
+    plain = read_texts(asked(contrast="extraversion"))
+    for named in ("extraversion#test", "extraversion#all"):
+        assert read_texts(asked(contrast=named)).test == plain.test
+    odd = custom_contrast(tmp_path / "loud#test.jsonl")
+    assert read_texts(asked(contrast=str(odd))).calibration.name == "loud#test"
+    bare = custom_contrast(tmp_path / "loud#test")
+    assert read_texts(asked(contrast=str(bare))).calibration.name == "loud#test"
+    with refused("unknown split 'tset'"):
+        read_texts(asked(contrast="extraversion#tset"))
+
+
+def test_a_contrast_without_a_split(tmp_path: Path) -> None:
+    with refused("the validation split of", "0 plus and 0 minus"):
+        read_texts(asked(contrast=str(custom_contrast(tmp_path / "few.jsonl", per_pole=1))))
+
+
+def test_fewer_questions_than_asked_for_are_noted() -> None:
+    texts = read_texts(asked(questions=500))
+    assert len(texts.questions) == 20
+    assert any("20 questions are asked" in note for note in texts.notes)
+    assert len(read_texts(asked(questions=15)).questions) == 15
+
+
+def test_methods_are_named_once_and_the_prompt_comes_first() -> None:
+    known = tuple(method.name for method in METHODS)
+    assert asked(methods=("all",)).names == (PROMPT, *known)
+    assert asked(methods=("vector", "prompt", "wanda", "vector")).names == (PROMPT, "vector", "wanda")
+    assert asked(methods=("all", "vector")).names == (PROMPT, *known)
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (lambda: asked(methods=("wandda",)), "unknown method 'wandda'"),
+        (lambda: asked(methods=("all", "wandda")), "unknown method 'wandda'"),
+        (lambda: asked(budget=1.0), "perplexity ratio of 1"),
+        (lambda: asked(budget=float("nan")), "perplexity ratio of nan"),
+        (lambda: asked(budget=11.0), "perplexity ratio of 11"),
+        (lambda: asked(trait="loudness"), "unknown trait 'loudness'"),
+        (lambda: asked(test=1), "fewer than two texts"),
+        (lambda: asked(questions=0), "no question"),
+    ],
+)
+def test_mistakes(make: Callable[[], object], part: str) -> None:
+    with refused(part):
+        make()
+
+
+def test_the_budget_asked_for_is_among_those_reported() -> None:
+    assert asked(budget=1.15).budgets == (1.05, 1.10, 1.15, 1.25)
+    assert asked().budgets == (1.05, 1.10, 1.25)
