@@ -59,13 +59,14 @@ class Row:
 class Reproduced:
     """A table of a paper for the model at hand.
 
-    ``source`` says which table it is and on which model the paper's figures were measured; ``groups`` maps each group
+    ``source`` says which table it is, ``printed`` on what the paper's figures were measured; ``groups`` maps each group
     of columns, in order, to its columns; ``notes`` are what a reader must know to read a figure.
     """
 
     name: str
     title: str
     source: str
+    printed: str
     groups: Mapping[str, tuple[Column, ...]]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
@@ -89,6 +90,7 @@ class Reproduced:
             "name": self.name,
             "title": self.title,
             "source": self.source,
+            "printed": self.printed,
             "columns": {group: [vars(column) for column in columns] for group, columns in self.groups.items()},
             "rows": [self._row(row) for row in self.rows],
             "notes": list(self.notes),
