@@ -41,10 +41,11 @@ def remarks(result: Reproduced) -> list[str]:
 def reproduce_markdown(result: Reproduced) -> str:
     """The whole table as a Markdown page: an overview of all groups, every group with intervals, remarks."""
     model = result.provenance["model"]
+    place = f"{_safe(model['name'])} ({model['dtype']}, {model['device']})"
     parts = [
         f"# {result.name}: {result.title}",
-        f"{result.source}{_model(result)}. Measured here: {_safe(model['name'])} ({model['dtype']}, {model['device']}), "
-        f"seed {result.provenance['seed']}. *Italic* columns are the paper's own figures; columns in (brackets) are "
+        f"{result.source}{_model(result)}. Measured here: {place}, seed {result.provenance['seed']}. *Italic* columns "
+        "are the paper's own figures; columns in (brackets) are "
         "controls.",
     ]
     overview = [(group, column) for group, columns in result.groups.items() for column in columns if column.overview]

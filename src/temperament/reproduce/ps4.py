@@ -36,6 +36,8 @@ NOTES = (
     "100, these items cannot tell the persona from a readiness to agree",
     "random: two-sided figure of a random edit of the same size (seed 0); ppl: perplexity on neutral text, worn to "
     "unworn, the worse pole: where it is large the model is broken and its accuracy means nothing",
+    "calibrated on up to 128 texts per pole with seed 42, unless said otherwise (PS App. K); the sparsity of the "
+    "paper in this table is not at hand, so it is the project's default",
     "the paper's test files are longer than the copies that are commonly at hand, its model is another one, and how it "
     "scored an answer is not known here: compare shapes, not numbers",
 )
