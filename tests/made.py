@@ -9,9 +9,9 @@ import torch
 
 from temperament.calibration.contrast import group_key
 from temperament.methods import Neurons, Recipe, Shifts, SparsityPlan
-from temperament.personas import MaskEdit, NeuronEdit, PackedMasks, Persona, PromptEdit, VectorEdit
+from temperament.personas import MaskEdit, NeuronEdit, PackedMasks, Persona, PromptEdit, SubnetworkEdit, VectorEdit
 
-KINDS = ("recipe", "packed", "neurons", "vector", "prompt")
+KINDS = ("recipe", "packed", "neurons", "vector", "subnetwork", "prompt")
 
 PROVENANCE: dict[str, Any] = {
     "model": {"name": "tiny", "revision": None, "family": "Llama", "fingerprint": "f" * 64},
@@ -54,6 +54,12 @@ def vector_persona() -> Persona:
     return Persona("outgoing", "plus", VectorEdit(4, Shifts("heads", (1, 3), vectors, 3)), PROVENANCE, _groups(3))
 
 
+def subnetwork_persona() -> Persona:
+    linears = (("model.layers.0.q_proj", 4, 3), ("model.layers.1.q_proj", 2, 5))
+    edit = SubnetworkEdit(linears, torch.tensor([0, 3, 7, 11, 12, 21]))
+    return Persona("outgoing", "plus", edit, PROVENANCE, _groups(3))
+
+
 def prompt_persona() -> Persona:
     return Persona("prompt", "plus", PromptEdit("Answer as a calm person — always."), {"licence": "MIT"})
 
@@ -64,6 +70,7 @@ def made(kind: str) -> Persona:
         "packed": packed_persona,
         "neurons": neuron_persona,
         "vector": vector_persona,
+        "subnetwork": subnetwork_persona,
         "prompt": prompt_persona,
     }
     return makers[kind]()

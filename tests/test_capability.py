@@ -201,7 +201,7 @@ def test_a_tokenizer_that_joins_context_and_answer_still_scores_the_answer() -> 
             ids = [99] if text == "x y" else [ord(letter) for letter in text]
             return type("Batch", (), {"input_ids": ids})
 
-    fake: Any = type("Model", (), {"tokenizer": Joining(), "system_prompt": None})
+    fake: Any = type("Model", (), {"tokenizer": Joining(), "head_ids": lambda *_: ()})()
     assert _encode_plain(fake, "x", "y") == Encoded((ord("x"), ord(" "), ord("y")), 1)
     assert _encode_plain(fake, "x", "z") == Encoded((ord("x"), ord(" "), ord("z")), 1)
 

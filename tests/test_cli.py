@@ -137,9 +137,10 @@ def test_evaluate_prints_measures_controls_provenance(
     assert result["controls"]["swapped"]["separation"]["value"] == -result["measures"]["separation"]["value"]
     assert figure.read_bytes().startswith(b"\x89PNG")
     records = sorted(path.name for path in (tmp_path / "records").iterdir())
-    assert len(records) == 13
-    rows = [json.loads(line) for line in (tmp_path / "records" / records[0]).read_text().splitlines()]
-    assert {row["kind"] for row in rows} == {"statement", "choice", "passage"}
+    assert len(records) == 3 * 13
+    heads = [json.loads((tmp_path / "records" / name).read_text().splitlines()[0]) for name in records]
+    assert {head["instrument"] for head in heads} == {"statements", "choices", "passages"}
+    assert len({head["side"] for head in heads}) == 13
 
 
 def test_evaluate_prints_a_table(model: str, extracted: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -236,7 +236,85 @@ def test_an_interrupted_evaluation_takes_everything_off(
         assert same(bits(tiny_llama.model), before)
 
 
+def test_progress_names_the_side_and_counts_all_of_its_items(
+    tiny_llama: LoadedModel, tiny_extraction: Extraction, few_texts: Contrast, short_neutral: Path
+) -> None:
+    steps: list[tuple[str, int, int]] = []
+    evaluate(
+        tiny_llama,
+        tiny_extraction.plus,
+        tiny_extraction.minus,
+        few_texts,
+        controls=("unworn", "swapped", "prompt"),
+        neutral=short_neutral,
+        progress=lambda *step: steps.append(step),
+    )
+    labels = ("unworn", "worn-plus", "worn-minus", "prompt-plus", "prompt-minus")
+    assert steps == [(label, done, 29) for label in labels for done in range(1, 30)]
+
+
+def test_the_hash_of_the_data_covers_what_was_measured(
+    tiny_llama: LoadedModel, tiny_extraction: Extraction, few_texts: Contrast, short_neutral: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "neutral.txt"
+    other.write_text(short_neutral.read_text().replace("tide", "flood"))
+
+    def found(data: Contrast, neutral: Path, measures: tuple[str, ...]) -> dict[str, Any]:
+        result = evaluate(
+            tiny_llama,
+            tiny_extraction.plus,
+            tiny_extraction.minus,
+            data,
+            measures=measures,
+            controls=(),
+            neutral=neutral,
+        )
+        return dict(result.provenance["data"])
+
+    both = ("separation", "perplexity")
+    hashes = [
+        found(few_texts, short_neutral, both)["hash"],
+        found(few_texts, other, both)["hash"],
+        found(few_texts, short_neutral, ("separation",))["hash"],
+        found(replace(few_texts, plus=few_texts.plus[::-1]), short_neutral, both)["hash"],
+    ]
+    assert len({*hashes}) == 4
+    assert found(few_texts, short_neutral, ("perplexity", "auc"))["hash"] == hashes[0]
+    assert found(few_texts, other, ("separation",))["hash"] == hashes[2]
+    assert found(few_texts, other, ("separation",))["items"] == {"plus": 6, "minus": 6, "choices": 0}
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_a_broken_model_is_one_clear_error(
+    tiny_llama: LoadedModel, tiny_extraction: Extraction, few_texts: Contrast, short_neutral: Path, tmp_path: Path
+) -> None:
+    """Logits that are no numbers while minus is worn; what was finished before is kept."""
+    head = tiny_llama.model.get_submodule("lm_head")
+    hook = head.register_forward_hook(
+        lambda _, __, logits: logits * float("nan") if "1*extraversion-minus" in tiny_llama.worn else logits
+    )
+    e = tiny_extraction
+    try:
+        with refused("worn-minus: the model, wearing 1*extraversion-minus,", "no finite numbers", "smaller strength"):
+            evaluate(tiny_llama, e.plus, e.minus, few_texts, controls=(), neutral=short_neutral, folder=tmp_path)
+    finally:
+        hook.remove()
+    assert tiny_llama.worn == ()
+    assert not any("NaN" in path.read_text(encoding="utf-8") for path in tmp_path.iterdir())
+    labels: list[str] = []
+    evaluate(
+        tiny_llama,
+        e.plus,
+        e.minus,
+        few_texts,
+        controls=(),
+        neutral=short_neutral,
+        folder=tmp_path,
+        progress=lambda label, *_: labels.append(label),
+    )
+    assert {*labels} == {"worn-minus"}
 
 
 def test_shuffled_needs_signatures(tiny_llama: LoadedModel, tiny_extraction: Extraction, few_texts: Contrast) -> None:
@@ -271,10 +349,20 @@ def test_calibration_texts_are_refused(
         replace(few_texts, choices=(Choice("Is it so?", ("Yes", "No"), 0, group=seen.minus[3].group),)),
     ]
     for leak in leaks:
-        with refused("1 of 13 test texts of 'extraversion' were used for calibration", "extraversion#test"):
-            evaluate(tiny_llama, tiny_extraction.plus, tiny_extraction.minus, leak)
-    with refused("16 of 16 test texts"):
+        for measures in (("separation",), ("two_choice",), ("perplexity",)):
+            with (
+                counted_passes(tiny_llama) as passes,
+                refused("1 of 13 texts", "used to calibrate or tune 'extraversion-plus'", "FILE#test"),
+            ):
+                evaluate(tiny_llama, tiny_extraction.plus, tiny_extraction.minus, leak, measures=measures, controls=())
+            assert passes == []
+    with refused("16 of 16 texts"):
         evaluate(tiny_llama, tiny_extraction.plus, tiny_extraction.minus, seen)
+    with refused("16 of 16 texts"):
+        evaluate(tiny_llama, tiny_extraction.plus, tiny_extraction.minus, seen, strength=0, controls=())
+    clean = replace(tiny_extraction.plus, groups=frozenset())
+    with refused("16 of 16 texts", "'extraversion-minus'"):
+        evaluate(tiny_llama, clean, tiny_extraction.minus, seen, controls=())
 
 
 def test_leaks_are_found_in_opened_personas_too(
@@ -284,7 +372,7 @@ def test_leaks_are_found_in_opened_personas_too(
         open_persona(persona.save(tmp_path / f"{persona.pole}.persona"))
         for persona in (tiny_extraction.plus, tiny_extraction.minus)
     )
-    with refused("16 of 16 test texts"):
+    with refused("16 of 16 texts"):
         evaluate(tiny_llama, plus, minus, contrast("calibration", 8))
 
 

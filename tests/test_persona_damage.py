@@ -18,6 +18,7 @@ from torch import Tensor
 from temperament.container import read_container, write_container
 from temperament.errors import TemperamentError
 from temperament.personas import open_persona
+from temperament.personas.edits.subnetwork import packed_gaps
 from temperament.personas.file import FORMAT_VERSION
 
 Header = dict[str, Any]
@@ -278,6 +279,35 @@ OWN: dict[str, dict[str, Edit]] = {
         "vectors narrow": tensor("vectors", lambda vectors, _: vectors[:, :5]),
         "vectors empty": tensor("vectors", lambda vectors, _: vectors[:, :0]),
         "vectors zero": tensor("vectors", lambda vectors, _: torch.zeros_like(vectors)),
+    },
+    "subnetwork": {
+        "subnetwork none": drop("subnetwork"),
+        "subnetwork extra": put("subnetwork", "scale", value=1),
+        "linears none": drop("subnetwork", "linears"),
+        "linears empty": put("subnetwork", "linears", value=[]),
+        "linears short": lambda header, *_: header["subnetwork"]["linears"].pop(),
+        "linears zero": lambda header, *_: header["subnetwork"]["linears"].append(["empty", 0, 8]),
+        "linears negative": lambda header, *_: header["subnetwork"]["linears"][0].__setitem__(slice(1, 3), [-4, -3]),
+        "linears real": lambda header, *_: header["subnetwork"]["linears"][0].__setitem__(1, 4.0),
+        "linears narrow": lambda header, *_: header["subnetwork"]["linears"][1].__setitem__(2, 4),
+        "count none": drop("subnetwork", "count"),
+        "count 0": put("subnetwork", "count", value=0),
+        "count small": put("subnetwork", "count", value=5),
+        "count large": put("subnetwork", "count", value=7),
+        "count beyond": put("subnetwork", "count", value=23),
+        "count huge": lambda header, *_: header["subnetwork"].update(linears=[["huge", 2**40, 2**40]], count=2**63),
+        "gaps none": tensor("gaps", lambda *_: None),
+        "gaps short": tensor("gaps", lambda gaps, _: gaps[:-1]),
+        "gaps empty": tensor("gaps", lambda gaps, _: gaps[:0]),
+        "gaps long": tensor("gaps", lambda gaps, _: torch.cat([gaps, gaps])),
+        "gaps type": tensor("gaps", lambda gaps, _: gaps.view(torch.int8)),
+        "gaps shape": tensor("gaps", lambda gaps, _: gaps.unsqueeze(0)),
+        "gaps flipped": tensor("gaps", flip_bit),
+        "gaps beyond": tensor("gaps", lambda *_: packed_gaps(torch.tensor([0, 1, 2, 3, 4, 22]))),
+        "gaps far beyond": tensor("gaps", lambda *_: packed_gaps(torch.tensor([0, 1, 2, 3, 4, 2**62]))),
+        "gaps that wrap": tensor("gaps", lambda *_: packed_gaps(torch.tensor([0, 9, 2, 3, 4, 5]))),
+        "gaps below 0": tensor("gaps", lambda *_: packed_gaps(torch.tensor([-3, 1, 2, 3, 4, 5]))),
+        "gaps twice": tensor("gaps", lambda *_: packed_gaps(torch.tensor([0, 1, 1, 3, 4, 5]))),
     },
     "prompt": {
         "prompt none": drop("prompt"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from temperament.calibration import NEUTRAL_PROMPT, Choice, Contrast, Example
 from temperament.evaluation import Evaluation, evaluate
 from temperament.models import LoadedModel
 from temperament.personas import Extraction
+
+KINDS = ("statements", "choices", "passages")
 
 
 def test_records_are_saved_and_reused(
@@ -31,7 +35,8 @@ def test_records_are_saved_and_reused(
     assert passes
     sides = {path.name.rpartition("-")[0] for path in tmp_path.iterdir()}
     pairs = ("worn", "random-0", "random-1", "random-2", "shuffled", "prompt")
-    assert sides == {"unworn", *(f"{name}-{pole}" for name in pairs for pole in ("plus", "minus"))}
+    labels = ("unworn", *(f"{name}-{pole}" for name in pairs for pole in ("plus", "minus")))
+    assert sides == {f"{label}-{kind}" for label in labels for kind in KINDS}
     with counted_passes(tiny_llama) as passes:
         assert run().as_json() == first.as_json()
     assert passes == []
@@ -55,24 +60,23 @@ def test_records_hold_every_item(
         neutral=short_neutral,
         folder=tmp_path,
     )
-    rows = {}
+    rows: dict[str, dict[str, list[Any]]] = {}
     for path in tmp_path.iterdir():
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
-        rows[lines[0]["side"]] = lines
+        head, *lines = (json.loads(line) for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
+        in_order = sorted(lines, key=lambda line: int(line["item"]))
+        rows.setdefault(head["side"], {})[head["instrument"]] = [line["record"] for line in in_order]
     assert set(rows) == {"unworn", "worn-plus", "worn-minus"}
-    assert [row["kind"] for row in rows["unworn"]] == ["statement"] * 3 + ["choice"] + ["passage"] * 5
-    plus = rows["worn-plus"]
-    assert [(row["pole"], row["response"]) for row in plus[:3]] == [
+    for side in rows.values():
+        assert {kind: len(side[kind]) for kind in side} == {"statements": 3, "choices": 1, "passages": 5}
+    plus, minus = (rows[f"worn-{pole}"]["statements"] for pole in ("plus", "minus"))
+    assert [(row["pole"], row["response"]) for row in plus] == [
         ("plus", "I sing\u2028and “dance”.\n"),
         ("plus", "Joy."),
         ("minus", "I read."),
     ]
-    assert (plus[3]["options"], plus[3]["matching"]) == (["In", "Out"], 1)
-    change = [
-        row["nats_per_token"] - other["nats_per_token"]
-        for row, other in zip(plus, rows["worn-minus"], strict=True)
-        if row["kind"] == "statement"
-    ]
+    (asked,) = rows["worn-plus"]["choices"]
+    assert (asked["options"], asked["matching"]) == (["In", "Out"], 1)
+    change = [row["nats_per_token"] - other["nats_per_token"] for row, other in zip(plus, minus, strict=True)]
     assert found.measures["separation"].value == pytest.approx(np.mean(change[:2]) - change[2])
     with counted_passes(tiny_llama) as passes:
         evaluate(
@@ -87,17 +91,18 @@ def test_records_hold_every_item(
     assert passes == []
 
 
-DAMAGE: dict[str, Callable[[str], str]] = {
-    "empty": lambda _: "",
-    "cut in a line": lambda text: text[: len(text) // 2],
-    "last line lost": lambda text: text[: text.rstrip("\n").rindex("\n") + 1],
-    "first line lost": lambda text: text.split("\n", 1)[1],
-    "line twice": lambda text: text + text.rstrip("\n").rsplit("\n", 1)[1] + "\n",
-    "not JSON": lambda text: text.replace("{", "(", 1),
-    "not a number": lambda text: text.replace('"nats_per_token": -', '"nats_per_token": NaN, "old": -', 1),
-    "a word": lambda text: text.replace('"tokens": ', '"tokens": "few", "old": '),
-    "a list": lambda text: "[1, 2]\n" + text,
-    "huge": lambda text: text.replace('"tokens": ', '"tokens": 1' + "0" * 400 + ', "old": '),
+#: What is done to every file of a side, and whether all of its items are lost.
+DAMAGE: dict[str, tuple[Callable[[str], str], bool]] = {
+    "empty": (lambda _: "", True),
+    "cut in a line": (lambda text: text[: len(text) // 2], False),
+    "last line lost": (lambda text: text[: text.rstrip("\n").rindex("\n") + 1], False),
+    "first line lost": (lambda text: text.split("\n", 1)[1], True),
+    "not JSON": (lambda text: text.replace("{", "(", 1), True),
+    "not a number": (lambda text: text.replace('"nats_per_token": -', '"nats_per_token": NaN, "old": -', 1), False),
+    "a word": (lambda text: text.replace('"tokens": ', '"tokens": "few", "old": '), False),
+    "a list": (lambda text: "[1, 2]\n" + text, True),
+    "huge": (lambda text: text.replace('"tokens": ', '"tokens": 1' + "0" * 400 + ', "old": '), False),
+    "another figure": (lambda text: re.sub(r"-(\d+\.\d)", r"-1\1", text, count=1), False),
 }
 
 
@@ -114,15 +119,62 @@ def test_a_damaged_record_file_is_computed_again(
         e = tiny_extraction
         return evaluate(tiny_llama, e.plus, e.minus, few_texts, controls=(), neutral=short_neutral, folder=tmp_path)
 
-    first = run()
-    (path,) = tmp_path.glob("worn-plus-*.jsonl")
-    intact = path.read_text(encoding="utf-8")
-    path.write_text(DAMAGE[damage](intact), encoding="utf-8")
-    assert path.read_text(encoding="utf-8") != intact
+    def lines(text: str) -> list[str]:
+        return sorted(re.sub(r'-?\d+\.\d+|"crc32": \d+', "#", line) for line in text.split("\n"))
+
+    first, (change, lost) = run(), DAMAGE[damage]
+    intact = {path: path.read_text(encoding="utf-8") for path in tmp_path.glob("worn-plus-*.jsonl")}
+    assert len(intact) == 3
+    for path, text in intact.items():
+        path.write_text(change(text), encoding="utf-8")
+    damaged = [path for path, text in intact.items() if path.read_text(encoding="utf-8") != text]
+    assert damaged
     with counted_passes(tiny_llama) as passes:
-        assert run().as_json() == first.as_json()
+        again = run()
     assert passes
-    assert path.read_text(encoding="utf-8") == intact
+    if lost:  # the same batches as before, hence the same bits
+        assert again.as_json() == first.as_json()
+        assert {path: path.read_text(encoding="utf-8") for path in intact} == intact
+    for name, measured in first.measures.items():
+        found = again.measures[name]
+        assert (found.value, found.low, found.high) == pytest.approx((measured.value, measured.low, measured.high))
+    for path, text in intact.items():
+        assert lines(path.read_text(encoding="utf-8")) == lines(text)
+    with counted_passes(tiny_llama) as passes:
+        assert run().as_json() == again.as_json()
+    assert passes == []
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(
+    tmp_path: Path, tiny_llama: LoadedModel, tiny_extraction: Extraction, few_texts: Contrast, short_neutral: Path
+) -> None:
+    """In the middle of a side: its finished items are not put to the model again."""
+    steps: list[tuple[str, int]] = []
+
+    def run(stop: tuple[str, int] | None) -> Evaluation:
+        def progress(label: str, done: int, _: int) -> None:
+            steps.append((label, done))
+            if (label, done) == stop:
+                raise KeyboardInterrupt
+
+        e = tiny_extraction
+        return evaluate(
+            tiny_llama,
+            e.plus,
+            e.minus,
+            few_texts,
+            controls=(),
+            neutral=short_neutral,
+            folder=tmp_path,
+            progress=progress,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run(("worn-plus", 15))
+    before = [*steps]
+    run(None)
+    assert steps[len(before) :][0] == ("worn-plus", 16)
+    assert len(steps) == len({*steps}) == 3 * 29
 
 
 def test_records_of_other_items_or_strengths_are_not_reused(
@@ -131,10 +183,10 @@ def test_records_of_other_items_or_strengths_are_not_reused(
     plus, minus = tiny_extraction.plus, tiny_extraction.minus
     fewer = replace(few_texts, plus=few_texts.plus[1:])
     for data, strength, packed, expected in (
-        (few_texts, 1, False, 3),
-        (fewer, 1, False, 6),
-        (few_texts, 0.5, False, 8),
-        (few_texts, 1.0, True, 8),
+        (few_texts, 1, False, 9),
+        (fewer, 1, False, 15),  # the passages are the same, and each side has two other files
+        (few_texts, 0.5, False, 21),
+        (few_texts, 1.0, True, 21),
     ):
         worn = [persona.packed(tiny_llama) if packed else persona for persona in (plus, minus)]
         evaluate(

@@ -64,7 +64,7 @@ def test_the_hash_changes_with_texts_and_poles() -> None:
 
 def test_a_prompt_that_leaves_no_room_is_refused(tiny_llama: LoadedModel) -> None:
     long = Example("word " * 200, "Yes.", "g")
-    with refused("fills all 512 tokens"):
+    with refused("the test prompt 'word word", "fills all 512 tokens", "shorten"):
         list(Statements(replace(mixed_contrast(), plus=(long,))).run(tiny_llama, range(6)))
 
 

@@ -1,10 +1,13 @@
-"""Atomic writes: a file is either the old one or the complete new one, whatever interrupts the writing."""
+"""Atomic writes: a file is either the old one or the complete new one, whatever interrupts the writing; plain JSON."""
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from temperament.errors import TemperamentError
 
@@ -42,3 +45,12 @@ def ensure_folder(path: Path) -> Path:
     if not os.access(path, os.W_OK):
         raise TemperamentError(f"{path} cannot be written: no permission", "choose a writable folder")
     return path
+
+
+def finite(value: Any) -> Any:
+    """A value as JSON holds it: keys are texts, tuples are lists, and figures that do not exist are null."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -50,9 +50,10 @@ class TemperamentLM(HFLM):  # type: ignore[misc]
     """A model that temperament loads, wearing personas until ``close`` is called or the object goes.
 
     ``pretrained`` is a hub id, folder, GGUF file or bundled name (or a ``LoadedModel``), ``wear`` is
-    ``FILE[:STRENGTH][+FILE[:STRENGTH]...]`` (or a plan or persona), ``dtype`` float32, bfloat16 or float16. For
-    log-likelihoods ``batch_size=auto`` takes up to 64 requests and 2,048 tokens at a time; they are computed in fp32
-    from the logits by ``evaluation.score``, which declares to neuron personas where each continuation begins.
+    ``FILE[:STRENGTH][+FILE[:STRENGTH]...]`` (or a plan or persona; without a strength a file is worn at its dial's,
+    else at 1), ``dtype`` float32, bfloat16 or float16. For log-likelihoods ``batch_size=auto`` takes up to 64 requests
+    and 2,048 tokens at a time; they are computed in fp32 from the logits by ``evaluation.score``, which declares to
+    neuron personas where each continuation begins.
 
     A prompt persona is the system message with ``--apply_chat_template`` (before ``--system_instruction``; at the
     head of the first user turn where the template has no system role). Without a template its text and a blank line

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from temperament.cli.console import err, out, print_json, working
+from temperament.cli.console import err, out, print_json, tell, working
 from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Model, Revision
 from temperament.errors import TemperamentError
 
@@ -28,8 +28,8 @@ def command(
         list[str] | None,
         typer.Option(
             "--wear",
-            help="Persona file and strength; repeatable; below 0, where the file has it, the opposite pole. "
-            "Example: --wear outgoing/plus.persona:0.8",
+            help="Persona file and strength (default: its dial's, else 1); repeatable; below 0, where the file has it, "
+            "the opposite pole. Example: --wear outgoing/plus.persona:0.8",
         ),
     ] = None,
     prompt: Annotated[
@@ -70,7 +70,7 @@ def command(
         raise TemperamentError(f"--max-tokens {max_tokens}", "give 1 or more")
     plan = Plan()
     for spec in wear or []:
-        plan = plan + read_plan(spec)
+        plan = plan + read_plan(spec, tell)
     with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
     if prompt is None:
@@ -126,7 +126,7 @@ class Session:
 
         word, _, rest = line.partition(" ")
         if word == "/wear" and rest.strip():
-            self._put_on(self._plan + read_plan(rest.strip()))
+            self._put_on(self._plan + read_plan(rest.strip(), tell))
         elif word == "/off":
             self._put_on(Plan())
         elif word == "/compare":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,22 +12,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from temperament.atomic import finite
+
 out = Console(highlight=False, markup=False)
 err = Console(stderr=True, highlight=False, markup=False)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on stdout; figures that do not exist are null."""
-    sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(json.dumps(finite(value), ensure_ascii=False, indent=2) + "\n")
     sys.stdout.flush()
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def tell(note: str) -> None:
+    """A remark on stderr."""
+    err.print(f"note: {note}", soft_wrap=True)
 
 
 def working(text: str) -> AbstractContextManager[object]:

@@ -48,7 +48,7 @@ def command(
         Path | None,
         typer.Option(
             "--signatures",
-            help="Signatures for the shuffled control; default: beside the plus persona. "
+            help="Signatures for controls that need them; default: beside the plus persona. "
             "Example: --signatures outgoing/signatures",
         ),
     ] = None,
@@ -107,16 +107,16 @@ def command(
     for note in test.notes:
         err.print(f"note: {note}")
     beside = signatures or plus.parent / "signatures"
-    if signatures is None and not beside.is_dir():
-        if "shuffled" in chosen:
-            raise TemperamentError(
-                f"the shuffled control needs the signatures of the extraction, and there is no folder {beside}",
-                "give --signatures DIR, or leave it out: --controls unworn,random,swapped,prompt",
-            )
-        pair = None
-    else:
-        kind = kind_of(first)
-        pair = kind.load(beside) if kind and ("shuffled" in chosen or signatures) else None
+    kind = kind_of(first)
+    random = kind.random_needs(first) if kind and any(name.startswith("random") for name in chosen) else None
+    needed = "shuffled control" if "shuffled" in chosen else random
+    if needed and signatures is None and not beside.is_dir():
+        others = "unworn,swapped,prompt" if random else "unworn,random,swapped,prompt"
+        raise TemperamentError(
+            f"the {needed} needs the signatures of the extraction, and there is no folder {beside}",
+            f"give --signatures DIR, or leave it out: --controls {others}",
+        )
+    pair = kind.load(beside) if kind and (needed or signatures) else None
     with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
     records = ensure_folder(folder or plus.parent / "evaluation")

@@ -27,7 +27,17 @@ def command(
         return
     from temperament.report.tables import listing_table
 
-    out.print(listing_table(rows))
+    out.print(listing_table([_narrow(row) for row in rows]))
+
+
+def _narrow(row: dict[str, Any]) -> dict[str, Any]:
+    """The many facts of a method or measure in one column; other rows as they are."""
+    if "unit" in row:
+        return {"name": row["name"], "about": f"{row['about']} ({row['unit']}; {row['by']})"}
+    if "score" not in row:
+        return row
+    facts = [row["about"], row["score"], *(f"{key}: {row[key]}" for key in ("settings", "sparsity") if row[key] != "–")]
+    return {"name": row["name"], "about": "\n".join(facts) + "\n"}
 
 
 def _models() -> list[dict[str, Any]]:
@@ -82,8 +92,16 @@ def _methods() -> list[dict[str, Any]]:
 
 def _measures() -> list[dict[str, Any]]:
     from temperament.evaluation import MEASURES
+    from temperament.report.page.numbers import HEADINGS
 
-    return [{"name": measure.name, "unit": measure.unit, "about": measure.summary} for measure in MEASURES]
+    own = [{"name": row.name, "unit": row.unit, "by": "evaluate, compare", "about": row.summary} for row in MEASURES]
+    known = {row["name"] for row in own}
+    further = [
+        {"name": name, "unit": row.unit, "by": "compare", "about": row.note}
+        for name, row in HEADINGS.items()
+        if name not in known
+    ]
+    return own + further
 
 
 _LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {

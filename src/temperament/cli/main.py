@@ -9,17 +9,20 @@ import typer
 
 from temperament import __version__
 from temperament.cli import (
+    align,
     analyze,
     build_questions,
     chat,
     compare,
     demo,
+    dial,
     evaluate,
     extract,
     harness,
     inspect,
     judge,
     listing,
+    questionnaire,
     rank,
     reproduce,
     sweep,
@@ -42,10 +45,13 @@ app = typer.Typer(
 app.command("extract")(extract.command)
 app.command("evaluate")(evaluate.command)
 app.command("compare")(compare.command)
+app.command("dial")(dial.command)
 app.command("reproduce")(reproduce.command)
 app.command("chat")(chat.command)
 app.add_typer(analyze.app)
 app.command("sweep")(sweep.command)
+app.command("questionnaire")(questionnaire.command)
+app.command("align")(align.command)
 app.command("judge")(judge.command)
 app.add_typer(rank.app)
 app.command("build-questions")(build_questions.command)

@@ -34,3 +34,21 @@ Source = Annotated[
 MaxTokens = Annotated[
     int, typer.Option("--max-tokens", help="With --source generate: longest answer. Example: --max-tokens 60")
 ]
+Items = Annotated[
+    str,
+    typer.Option(
+        "--items",
+        help="Questionnaire items: a csv or JSON file with the fields domain, key and text, or ffm for those of the "
+        "installed package. Example: --items ipip_neo_120.csv",
+    ),
+]
+Presentations = Annotated[
+    str,
+    typer.Option(
+        "--presentations",
+        help="Ways to put each item: quick (2), standard (6) or full (12). Example: --presentations quick",
+    ),
+]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples and intervals. Example: --seed 1")
+]

@@ -6,17 +6,17 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from temperament.atomic import write_bytes
+from temperament.atomic import finite, write_bytes
 from temperament.compare.settings import PROMPT, Texts
 from temperament.errors import TemperamentError
 from temperament.evaluation.controls import random_pair, shuffled_pair
 from temperament.methods import find_method
 from temperament.models import LoadedModel
-from temperament.personas import Persona, extract, open_persona, package_versions
-from temperament.personas.kinds import METHOD_KINDS
+from temperament.personas import Extraction, Persona, extract, open_persona, package_versions
 from temperament.signatures import Pair
 
 Progress = Callable[[str, int, int], None]
@@ -61,35 +61,28 @@ class Workshop:
             return self._prompt()
         method = find_method(name)
         place = self._folder / "personas" / name
-        signatures = self._folder / "signatures" / method.kind
-        statistics: list[Pair] = []
 
-        def found() -> tuple[Poles, dict[str, Any]]:
-            done = extract(
+        @cache
+        def found() -> Extraction:
+            return extract(
                 self._lm,
                 self._texts.calibration,
                 method=name,
                 seed=self._seed,
-                folder=signatures,
+                folder=self._folder / "signatures" / method.kind,  # reused where they fit
                 progress=self._report(f"{name}: extraction"),
             )
-            statistics.append(done.signatures)
-            return (done.plus, done.minus), dict(done.details)
 
-        def pair() -> Pair:
-            if not statistics:
-                statistics.append(METHOD_KINDS[method.kind].load(signatures))
-            return statistics[0]
+        (plus, minus), details = self._kept(place, "worn", lambda: ((found().plus, found().minus), found().details))
 
-        (plus, minus), details = self._kept(place, "worn", found)
+        def control(label: str, make: Callable[[Pair], Poles]) -> Poles:
+            return self._kept(place, label, lambda: (make(found().signatures), {}))[0]
 
         def random(seed: int) -> Poles:
-            return self._kept(place, f"random-{seed}", lambda: (random_pair(self._lm, plus, minus, seed, pair()), {}))[
-                0
-            ]
+            return control(f"random-{seed}", lambda pair: random_pair(self._lm, plus, minus, seed, pair))
 
         def shuffled() -> Poles:
-            return self._kept(place, "shuffled", lambda: (shuffled_pair(self._lm, plus, minus, pair()), {}))[0]
+            return control("shuffled", lambda pair: shuffled_pair(self._lm, plus, minus, pair))
 
         size = max((place / f"worn-{pole}.persona").stat().st_size for pole in ("plus", "minus"))
         return Candidate(name, plus.kind, method.equation, method.summary, plus, minus, details, size, random, shuffled)
@@ -101,23 +94,25 @@ class Workshop:
         return Candidate(PROMPT, "prompt", "", "a system prompt that describes the pole", plus, minus)
 
     def _kept(
-        self, place: Path, name: str, make: Callable[[], tuple[Poles, dict[str, Any]]]
+        self, place: Path, name: str, make: Callable[[], tuple[Poles, Mapping[str, Any]]]
     ) -> tuple[Poles, dict[str, Any]]:
-        """A pair from its files, or made and kept there."""
+        """A pair from its files, or made and kept there, with figures about it as plain JSON values."""
         paths = [place / f"{name}-{pole}.persona" for pole in ("plus", "minus")]
         note = place / f"{name}.json"
         key = self._key(place.name, name)
         try:
             stated = json.loads(note.read_text(encoding="utf-8"))
             if stated["key"] == key:
-                return (open_persona(paths[0]), open_persona(paths[1])), stated["details"]
+                return (open_persona(paths[0]), open_persona(paths[1])), dict(stated["details"])
         except (OSError, ValueError, KeyError, TypeError, TemperamentError):
             pass  # not there, of another run, or damaged: made anew
-        poles, details = make()
+        poles, made = make()
+        details: dict[str, Any] = finite(made)
+        note.unlink(missing_ok=True)  # from here on the files are no complete pair of any run
         kept = tuple(replace(persona, name=f"{place.name}-{name}-{persona.pole}") for persona in poles)
         for persona, path in zip(kept, paths, strict=True):
             persona.save(path)
-        write_bytes(note, json.dumps({"key": key, "details": details}).encode())  # last: it says the pair is complete
+        write_bytes(note, json.dumps({"key": key, "details": details}).encode())  # last: the pair is complete
         return (kept[0], kept[1]), details
 
     def _key(self, method: str, name: str) -> str:

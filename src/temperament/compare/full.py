@@ -2,60 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from temperament.calibration.items import read_items
-from temperament.compare.measuring import Measuring, Worn
+from temperament.compare.measuring import Figures, Measuring, Worn
 from temperament.compare.settings import Settings, Texts
+from temperament.errors import TemperamentError
 from temperament.evaluation.benchmarks import read_hellaswag, read_mmlu
+from temperament.evaluation.bootstrap import Measured
 from temperament.evaluation.capability import MultipleChoice, capability
 from temperament.evaluation.drift import Dialogues, drift
 from temperament.evaluation.drift_scripts import drift_scripts
 from temperament.evaluation.instrument import Instrument, Record
-from temperament.evaluation.questionnaire import PRESENTATIONS, Questionnaire, effects
+from temperament.evaluation.questionnaire import PRESENTATIONS, Questionnaire, effect
 from temperament.evaluation.specificity import builtin_statements, run_matrix, specificity
-from temperament.personas import Plan
 
 #: Items of a benchmark, and statements per pole of a trait in the specificity matrix.
 BENCHMARK_ITEMS, MATRIX_ITEMS = 100, 20
 
+#: From the records wearing plus, wearing minus and unworn to a figure.
+Compute = Callable[[list[Record], list[Record], list[Record]], Measured]
 
-def full_measures(measuring: Measuring, texts: Texts, settings: Settings, worn: Worn) -> dict[str, Any]:
-    """Further measures of one pair of plans, as plain JSON values; those whose files are not given are left out."""
-    ledger, seed = measuring.ledger, settings.seed
 
-    def sides(instrument: Instrument) -> tuple[list[Record], list[Record], list[Record]]:
-        return (
-            ledger.run(instrument, worn.plus, f"{worn.name}-plus"),
-            ledger.run(instrument, worn.minus, f"{worn.name}-minus"),
-            ledger.run(instrument, Plan(), "unworn"),
-        )
+class Further:
+    """The further measures of a comparison; those whose files are not given are left out.
 
-    found: dict[str, Any] = {}
-    if measuring.judge:
-        found["drift"] = drift(*sides(Dialogues(drift_scripts())), measuring.judge.probability, seed=seed).as_json()
-    if settings.hellaswag:
-        benchmark = read_hellaswag(settings.hellaswag, limit=BENCHMARK_ITEMS, seed=seed)
-        found["hellaswag"] = capability(*sides(MultipleChoice(benchmark)), seed=seed).as_json()
-    if settings.mmlu:
-        benchmark = read_mmlu(settings.mmlu, limit=BENCHMARK_ITEMS, seed=seed)
-        found["mmlu"] = capability(*sides(MultipleChoice(benchmark)), seed=seed).as_json()
-    if settings.questionnaire and texts.trait:
-        form = Questionnaire(read_items(settings.questionnaire), PRESENTATIONS["quick"])
-        plus, minus, _ = sides(form)
-        by_trait = effects(plus, minus, seed=seed)
-        found["questionnaire"] = by_trait[texts.trait].as_json()
+    Files are read here, so that a wrong one is told before anything is measured.
+    """
+
+    def __init__(self, measuring: Measuring, texts: Texts, settings: Settings) -> None:
+        self._measuring, seed = measuring, settings.seed
+        self._measures: dict[str, tuple[Instrument, Compute]] = {}
+        if judge := measuring.judge:
+            self._measures["drift"] = (
+                Dialogues(drift_scripts()),
+                lambda plus, minus, base: drift(plus, minus, base, judge.probability, seed=seed),
+            )
+        for name, path, read in (
+            ("hellaswag", settings.hellaswag, read_hellaswag),
+            ("mmlu", settings.mmlu, read_mmlu),
+        ):
+            if path:
+                benchmark = MultipleChoice(read(path, limit=BENCHMARK_ITEMS, seed=seed))
+                self._measures[name] = (benchmark, lambda *sides: capability(*sides, seed=seed))
+        if settings.questionnaire and (trait := texts.trait):
+            items = read_items(settings.questionnaire)
+            if trait not in {item.domain for item in items}:
+                raise TemperamentError(
+                    f"{settings.questionnaire} has no items on {trait}", "give a questionnaire that has"
+                )
+            form = Questionnaire(items, PRESENTATIONS["quick"])
+            self._measures["questionnaire"] = (form, lambda plus, minus, _: effect(plus, minus, trait, seed))
+
+    def measure(self, worn: Worn) -> Figures:
+        """The further figures of one pair of plans."""
+        return {
+            name: compute(*self._measuring.sides(instrument, worn))
+            for name, (instrument, compute) in self._measures.items()
+        }
+
+    def specificity(self, pairs: Mapping[str, Worn]) -> dict[str, Any]:
+        """Separation of every method's pair on the statements of the five built-in traits, as plain JSON values."""
+        columns = builtin_statements(limit=MATRIX_ITEMS, seed=self._measuring.seed)
+        plans = {name: (worn.plus, worn.minus) for name, worn in pairs.items()}
+        cells = specificity(run_matrix(self._measuring.ledger, plans, columns), seed=self._measuring.seed).cells
+        return {
+            "rows": list(cells),
+            "columns": list(columns),
+            "values": [[cell.as_json() for cell in row.values()] for row in cells.values()],
+        }
+
+
+def drift_by_turn(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """The trait by turn of each side, {value, low, high, n} or null, from the plain values of the measure ``drift``."""
+    turns: list[Mapping[str, Any]] = figure["by_turn"]
+    found: dict[str, Any] = {"turns": [turn["turn"] for turn in turns]}
+    for side in ("plus", "minus", "unworn"):
+        found[side] = [
+            None
+            if turn[side] is None
+            else {
+                "value": turn[side],
+                **dict(zip(("low", "high"), turn[f"{side}_interval"], strict=True)),
+                "n": turn[f"{side}_n"],
+            }
+            for turn in turns
+        ]
     return found
-
-
-def specificity_rows(measuring: Measuring, pairs: Mapping[str, Worn]) -> dict[str, Any]:
-    """Separation of every method's pair on the statements of the five built-in traits."""
-    columns = builtin_statements(limit=MATRIX_ITEMS, seed=measuring.seed)
-    plans = {name: (worn.plus, worn.minus) for name, worn in pairs.items()}
-    cells = specificity(run_matrix(measuring.ledger, plans, columns), seed=measuring.seed).cells
-    return {
-        "rows": list(cells),
-        "columns": list(columns),
-        "values": [[cell.as_json() for cell in row.values()] for row in cells.values()],
-    }

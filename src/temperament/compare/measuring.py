@@ -14,6 +14,7 @@ from temperament.evaluation.fluency import AnswerScores, fluency
 from temperament.evaluation.generation import Generation, Judge, generation_effect
 from temperament.evaluation.instrument import Instrument, Record
 from temperament.evaluation.ledger import Ledger
+from temperament.evaluation.own_words import own_words
 from temperament.evaluation.passages import Passages, passage_array
 from temperament.evaluation.perplexity import neutral_passages, perplexity
 from temperament.evaluation.separation import separation
@@ -34,12 +35,15 @@ class Worn:
     minus: Plan
 
     @staticmethod
-    def of(name: str, poles: Poles, strength: float = 1.0, under: Poles | None = None) -> Worn:
-        """A pair at a strength, with another pair (a prompt) worn under it."""
-        plus, minus = (Plan.of(persona, strength) for persona in poles)
+    def of(name: str, poles: Poles, strength: float | None = None, under: Poles | None = None) -> Worn:
+        """A pair at a strength (None: worn or not), with another pair (a prompt) worn under it.
+
+        The strength is part of the name, so that the same plans have the same name whatever they are measured for.
+        """
+        plus, minus = (Plan.of(persona, 1.0 if strength is None else strength) for persona in poles)
         if under:
             plus, minus = Plan.of(under[0]) + plus, Plan.of(under[1]) + minus
-        return Worn(name, plus, minus)
+        return Worn(name if strength is None else f"{name}-{strength:g}", plus, minus)
 
 
 class Measuring:
@@ -54,49 +58,43 @@ class Measuring:
         self.transfer = transfer_statements(texts.transfer) if texts.transfer else {}
         self.generation = Generation(texts.questions)
 
-    def effect_and_cost(self, worn: Worn, statements: Statements, text: Passages) -> Figures:
-        """Separation, AUC and perplexity of a pair of plans."""
-        change = statement_changes(*self._sides(statements, worn))
-        plus, minus = (passage_array(side) for side in self._sides(text, worn))
-        return {
-            "separation": separation(*change, seed=self.seed),
-            "auc": auc(*change, seed=self.seed),
-            "perplexity": perplexity(plus, minus, passage_array(self._unworn(text)), seed=self.seed),
-        }
-
     def on_test(self, worn: Worn) -> Figures:
-        """The figures on test items that every control has too."""
-        return self.effect_and_cost(worn, self.test, self.text)
+        """Effect and cost on test items, and whether the own words gain: the figures that every control has too."""
+        plus, minus, base = self.sides(self.test, worn)
+        return {
+            **self._effect(worn, self.test),
+            "own_words": own_words(plus, minus, base, seed=self.seed),
+            "perplexity": self._cost(worn, self.text),
+        }
 
     def curve(self, name: str, poles: Poles, strongest: float) -> Curve:
         """Effect and cost by strength, on validation items only."""
 
         def measure(strength: float) -> Point:
-            worn = Worn.of(f"{name}-{strength:g}", poles, strength)
-            found = self.effect_and_cost(worn, self.validation, self.tuning_text)
-            return Point(strength, found["perplexity"].value, found["separation"].value)
+            worn = Worn.of(name, poles, strength)
+            cost, effect = self._cost(worn, self.tuning_text), self._effect(worn, self.validation)["separation"]
+            return Point(strength, cost.value, effect.value)
 
         return Curve(measure, strongest)
 
     def tuned(self, poles: Poles) -> Poles:
-        """The same personas, which from now on count the validation texts among those they have seen."""
-        plus, minus = (replace(persona, groups=persona.groups | self.validation.groups) for persona in poles)
+        """The same personas, which from now on count the texts of tuning among those they have seen."""
+        seen = self.validation.groups | self.tuning_text.groups
+        plus, minus = (replace(persona, groups=persona.groups | seen) for persona in poles)
         return plus, minus
 
     def elsewhere(self, worn: Worn) -> Figures:
         """Separation and AUC on the other instrument, with its own and with a changed question."""
         found: Figures = {}
         for question, statements in self.transfer.items():
-            change = statement_changes(*self._sides(statements, worn))
             suffix = "" if question == "same" else "_question"
-            found[f"transfer_separation{suffix}"] = separation(*change, seed=self.seed)
-            found[f"transfer_auc{suffix}"] = auc(*change, seed=self.seed)
+            for name, figure in self._effect(worn, statements).items():
+                found[f"transfer_{name}{suffix}"] = figure
         return found
 
     def written(self, worn: Worn) -> tuple[Figures, dict[str, Sequence[Record]]]:
         """What free answers show: the judge's effect and their fluency; and the answers themselves."""
-        plus, minus = self._sides(self.generation, worn)
-        base = self._unworn(self.generation)
+        plus, minus, base = self.sides(self.generation, worn)
         found: Figures = {}
         if self.judge:
             found["generation"] = generation_effect(plus, minus, base, self.judge, seed=self.seed)
@@ -110,12 +108,24 @@ class Measuring:
     def unworn_answers(self) -> Sequence[Record]:
         return self._unworn(self.generation)
 
+    def sides(self, instrument: Instrument, worn: Worn) -> tuple[list[Record], list[Record], list[Record]]:
+        """Records wearing plus, wearing minus, and unworn."""
+        return *self._pair(instrument, worn), self._unworn(instrument)
+
     def base_perplexity(self) -> float:
         """Perplexity of the unworn model on the neutral test text."""
         base = passage_array(self._unworn(self.text))
         return float(perplexity(base, base, base, seed=self.seed).extra["base"])
 
-    def _sides(self, instrument: Instrument, worn: Worn) -> tuple[list[Record], list[Record]]:
+    def _effect(self, worn: Worn, statements: Statements) -> Figures:
+        change = statement_changes(*self._pair(statements, worn))
+        return {"separation": separation(*change, seed=self.seed), "auc": auc(*change, seed=self.seed)}
+
+    def _cost(self, worn: Worn, text: Passages) -> Measured:
+        plus, minus, base = map(passage_array, self.sides(text, worn))
+        return perplexity(plus, minus, base, seed=self.seed)
+
+    def _pair(self, instrument: Instrument, worn: Worn) -> tuple[list[Record], list[Record]]:
         return (
             self.ledger.run(instrument, worn.plus, f"{worn.name}-plus"),
             self.ledger.run(instrument, worn.minus, f"{worn.name}-minus"),

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import datetime
 import json
-import time
+import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from temperament.atomic import ensure_folder, write_bytes
 from temperament.compare.candidates import Candidate, Workshop
-from temperament.compare.full import full_measures, specificity_rows
-from temperament.compare.measuring import Figures, Measuring, Worn, as_json
+from temperament.compare.clock import Clock
+from temperament.compare.findings import Findings
+from temperament.compare.full import Further
+from temperament.compare.measuring import Measuring, Poles, Worn, as_json
 from temperament.compare.settings import PROMPT, Settings, Texts, read_texts
-from temperament.compare.verdict import verdict
 from temperament.errors import TemperamentError
-from temperament.evaluation.budget import Curve
+from temperament.evaluation.bootstrap import Measured
+from temperament.evaluation.budget import Choice, Point
 from temperament.evaluation.controls import RANDOM_SEEDS
 from temperament.evaluation.generation import Judge
 from temperament.evaluation.ledger import Ledger
 from temperament.evaluation.local_judge import contrast_judge, trait_judge
 from temperament.models import LoadedModel
-from temperament.personas import package_versions
 
 Progress = Callable[[str, int, int], None]
-FORMAT_VERSION = 1
+Tell = Callable[[str], None]
 
 
 def compare(
@@ -36,7 +36,7 @@ def compare(
     *,
     command: str = "",
     progress: Progress | None = None,
-    note: Callable[[str], None] | None = None,
+    note: Tell | None = None,
 ) -> dict[str, Any]:
     """Compare methods on one contrast and return the summary (``summary.json``), plain JSON values.
 
@@ -44,43 +44,41 @@ def compare(
     items, beside its controls. Personas, signatures and the record of every item are kept in ``folder``, so that an
     interrupted comparison goes on where it stopped. A method that fails is named with its reason; the others go on.
     """
-    texts = read_texts(settings)
-    tell = note or (lambda _: None)
+    texts, tell = read_texts(settings), note or (lambda _: None)
     judge = _judge(texts, tell)
     ledger = Ledger(lm, ensure_folder(folder / "records"), progress)
     measuring = Measuring(ledger, texts, judge, settings.seed)
+    further = Further(measuring, texts, settings) if settings.full else None
     workshop = Workshop(lm, texts, settings.seed, folder, progress)
-    clock = _Clock(folder / "seconds.json")
-    methods: dict[str, dict[str, Any]] = {}
-    answers: dict[str, Mapping[str, Any]] = {}
-    prompt: Candidate | None = None
+    clock = Clock(folder / "seconds.json")
+    base = measuring.base_perplexity(), measuring.unworn_answers()
+    findings = Findings(lm, settings, texts, judge, command, *base)
+    one = _One(measuring, settings, clock, further)
     pairs: dict[str, Worn] = {}
     for name in settings.names:
         try:
             with clock.timing(name, "extract"):
                 candidate = workshop.candidate(name)
-            prompt = prompt or candidate
-            entry, worn, written = _method(candidate, prompt, measuring, settings, clock)
-            if settings.full:
-                with clock.timing(name, "full"):
-                    entry["measures"] |= full_measures(measuring, texts, settings, worn)
-            answers[name], pairs[name] = written, worn
+            entry, pairs[name], findings.answers[name] = one.entry(candidate)
+            if name == PROMPT:
+                one.prompt = (candidate.plus, candidate.minus)
         except TemperamentError as error:
             tell(f"{name}: {error}")
             entry = {"kind": "", "error": str(error)}
-        methods[name] = {**entry, "seconds": clock.of(name)}
-        _write(folder, _summary(lm, settings, texts, measuring, methods, answers, judge, command, clock))
-    summary = _summary(lm, settings, texts, measuring, methods, answers, judge, command, clock)
-    if settings.full:
-        summary["specificity"] = specificity_rows(measuring, pairs)
-    _write(folder, summary)
-    return summary
+        findings.methods[name] = {**entry, "seconds": clock.of(name)}
+        _write(folder, findings.as_json(clock.total))
+    if further:
+        try:
+            findings.specificity = further.specificity(pairs)
+        except TemperamentError as error:
+            tell(f"specificity: {error}")
+    return _write(folder, findings.as_json(clock.total))
 
 
-def _judge(texts: Texts, tell: Callable[[str], None]) -> Judge | None:
+def _judge(texts: Texts, tell: Tell) -> Judge | None:
     """The local judge of the trait, or one trained on texts set aside; None, with a note, where it cannot be had."""
     try:
-        judge = trait_judge(texts.trait) if texts.judge is None else contrast_judge(texts.judge)
+        judge = trait_judge(texts.trait) if texts.trait else contrast_judge(texts.judge or texts.calibration)
     except TemperamentError as error:
         tell(f"free answers are not judged: {error}")
         return None
@@ -89,174 +87,109 @@ def _judge(texts: Texts, tell: Callable[[str], None]) -> Judge | None:
     return judge
 
 
-def _method(
-    candidate: Candidate, prompt: Candidate, measuring: Measuring, settings: Settings, clock: _Clock
-) -> tuple[dict[str, Any], Worn, Mapping[str, Any]]:
-    """Tune, measure and control one method."""
-    name, poles = candidate.name, (candidate.plus, candidate.minus)
-    under = (prompt.plus, prompt.minus)
-    entry: dict[str, Any] = {
-        "kind": candidate.kind,
-        "equation": candidate.equation,
-        "summary": candidate.summary,
-        "bytes": candidate.bytes,
-        "details": dict(candidate.details),
-    }
-    curve: Curve | None = None
-    strength, fits = 1.0, True
-    if candidate.strongest is not None:
-        with clock.timing(name, "tune"):
-            curve = measuring.curve(name, poles, candidate.strongest)
-            choices = {limit: curve.choose(limit) for limit in settings.budgets}
-        poles = measuring.tuned(poles)
-        chosen = choices[settings.budget].largest
-        strength, fits = (chosen.strength, True) if chosen else (curve.sorted[0].strength, False)
-        entry["tuning"] = [vars(point) for point in curve.sorted]
-    with clock.timing(name, "measure"):
-        worn = Worn.of(name, poles, strength)
-        measures: Figures = measuring.on_test(worn) | measuring.elsewhere(worn)
-        written, answers = measuring.written(worn)
-        controls = {label: measuring.on_test(pair) for label, pair in _controls(candidate, strength, under)}
-        controls["swapped"] = measuring.on_test(Worn(f"{name}-swapped", worn.minus, worn.plus))
-        if curve:
-            entry["by_budget"] = {
-                f"{limit:.2f}": _at_budget(measuring, name, poles, choice.largest, choice.best)
-                for limit, choice in choices.items()
-            }
-    cost = measures["perplexity"]
-    entry |= {
-        "strength": strength if curve else None,
-        "perplexity": cost.value,
-        "perplexity_poles": {"plus": cost.extra["plus"], "minus": cost.extra["minus"]},
-        "within_budget": fits and cost.value <= settings.budget,
-        "measures": as_json(measures | written),
-        "controls": {label: as_json(figures) for label, figures in controls.items()},
-    }
-    return entry, worn, answers
+@dataclass(frozen=True)
+class _Tuned:
+    """A pair at the strength the budget allows; ``strength`` None and no points for one that is worn or not."""
+
+    poles: Poles
+    strength: float | None = None
+    fits: bool = True
+    points: tuple[Point, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
 
-def _controls(candidate: Candidate, strength: float, under: tuple[Any, Any]) -> Iterator[tuple[str, Worn]]:
-    """The controls of a method, each made when it is asked for."""
-    name = candidate.name
-    if candidate.random:
-        for seed in RANDOM_SEEDS:
-            yield f"random-{seed}", Worn.of(f"{name}-random-{seed}", candidate.random(seed), strength)
-    if candidate.shuffled:
-        yield "shuffled", Worn.of(f"{name}-shuffled", candidate.shuffled(), strength)
-    if name != PROMPT:
-        yield "prompt", Worn.of(PROMPT, under)
-        yield "prompt + method", Worn.of(f"{name}-prompt", (candidate.plus, candidate.minus), strength, under)
+@dataclass
+class _One:
+    """Tunes, measures and controls one method after the other; ``prompt`` is the pair of prompts, once it is known."""
 
+    measuring: Measuring
+    settings: Settings
+    clock: Clock
+    further: Further | None
+    prompt: Poles | None = None
 
-def _at_budget(measuring: Measuring, name: str, poles: Any, largest: Any, best: Any) -> dict[str, Any]:
-    """Test figures at the largest strength within a budget, and the best one by its validation figures."""
-    if largest is None:
-        return {"strength": None}
-    found = measuring.on_test(Worn.of(f"{name}-{largest.strength:g}", poles, largest.strength))
-    return {"strength": largest.strength, "best_on_validation": vars(best), **as_json(found)}
-
-
-def _summary(
-    lm: LoadedModel,
-    settings: Settings,
-    texts: Texts,
-    measuring: Measuring,
-    methods: Mapping[str, Any],
-    answers: Mapping[str, Mapping[str, Any]],
-    judge: Judge | None,
-    command: str,
-    clock: _Clock,
-) -> dict[str, Any]:
-    splits = {"calibration": texts.calibration, "validation": texts.validation, "test": texts.test}
-    return {
-        "format_version": FORMAT_VERSION,
-        "model": {
-            "name": lm.name,
-            "revision": lm.revision,
-            "fingerprint": lm.fingerprint,
-            "dtype": str(lm.dtype).removeprefix("torch."),
-            "device": lm.device.type,
-            "parameters": sum(parameter.numel() for parameter in lm.model.parameters()),
-        },
-        "contrast": {
-            "name": texts.calibration.name,
-            "trait": texts.trait,
-            "transfer": texts.transfer.name if texts.transfer else None,
-            "split_hashes": {name: split.hash for name, split in splits.items()},
-            "items": {name: split.items for name, split in splits.items()},
-            "licence": texts.calibration.licence,
-            "notes": list(texts.notes),
-        },
-        "budget": settings.budget,
-        "budgets": list(settings.budgets),
-        "seed": settings.seed,
-        "command": command,
-        "versions": package_versions(),
-        "created": datetime.date.today().isoformat(),
-        "seconds": clock.total,
-        "baseline": {"perplexity": measuring.base_perplexity()},
-        "methods": dict(methods),
-        "examples": _examples(measuring, answers),
-        "distribution": _distributions(methods),
-        "judge": {"label": judge.label, "auc": judge.auc.as_json()} if judge else None,
-        "verdict": verdict(methods, settings.budget, texts.trait or texts.calibration.name),
-    }
-
-
-def _examples(measuring: Measuring, answers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every question with the answers of the unworn model and of both poles of every method."""
-    examples = []
-    for index, base in enumerate(measuring.unworn_answers()):
-        by_method = {
-            name: {pole: side[index]["answer"] for pole, side in sides.items()} for name, sides in answers.items()
+    def entry(self, candidate: Candidate) -> tuple[dict[str, Any], Worn, Mapping[str, Any]]:
+        """A method's part of the summary, the pair that was measured, and its answers."""
+        name = candidate.name
+        with self.clock.timing(name, "tune"):
+            tuned = self._tune(candidate)
+        with self.clock.timing(name, "measure"):
+            worn = Worn.of(name, tuned.poles, tuned.strength)
+            measures = self.measuring.on_test(worn) | self.measuring.elsewhere(worn)
+            written, answers = self.measuring.written(worn)
+            controls = {label: self.measuring.on_test(pair) for label, pair in self._controls(candidate, tuned, worn)}
+            by_budget = {_label(choice.limit): self._at_budget(name, tuned.poles, choice) for choice in tuned.choices}
+        if self.further:
+            with self.clock.timing(name, "full"):
+                written |= self.further.measure(worn)
+        cost = measures["perplexity"]
+        entry: dict[str, Any] = {
+            "kind": candidate.kind,
+            "equation": candidate.equation,
+            "summary": candidate.summary,
+            "bytes": candidate.bytes,
+            "details": dict(candidate.details),
+            "strength": tuned.strength,
+            "perplexity": cost.value,
+            "perplexity_poles": {"plus": cost.extra["plus"], "minus": cost.extra["minus"]},
+            "within_budget": tuned.fits and _within(cost, self.settings.budget),
+            "measures": as_json(measures | written),
+            "controls": {label: as_json(figures) for label, figures in controls.items()},
         }
-        examples.append({"question": base["question"], "answers": {"unworn": base["answer"], **by_method}})
-    return examples
+        if tuned.points:
+            entry |= {"tuning": [point.as_json() for point in tuned.points], "by_budget": by_budget}
+        return entry, worn, answers
+
+    def _tune(self, candidate: Candidate) -> _Tuned:
+        """The largest strength within the budget; where even the weakest that was tried is beyond it, that one."""
+        poles = candidate.plus, candidate.minus
+        if candidate.strongest is None:
+            return _Tuned(poles)
+        curve = self.measuring.curve(candidate.name, poles, candidate.strongest)
+        choices = {limit: curve.choose(limit) for limit in self.settings.budgets}
+        chosen = choices[self.settings.budget].largest
+        strength = (chosen or curve.sorted[0]).strength
+        return _Tuned(
+            self.measuring.tuned(poles), strength, chosen is not None, tuple(curve.sorted), tuple(choices.values())
+        )
+
+    def _controls(self, candidate: Candidate, tuned: _Tuned, worn: Worn) -> Iterator[tuple[str, Worn]]:
+        """The controls of a method at the same strength, each made when it is asked for."""
+        name, seen = candidate.name, self.measuring.tuned
+        if candidate.random:
+            for seed in RANDOM_SEEDS:
+                yield f"random-{seed}", Worn.of(f"{name}-random-{seed}", seen(candidate.random(seed)), tuned.strength)
+        if candidate.shuffled:
+            yield "shuffled", Worn.of(f"{name}-shuffled", seen(candidate.shuffled()), tuned.strength)
+        if self.prompt:
+            yield "prompt", Worn.of(PROMPT, self.prompt)
+            yield "prompt + method", Worn.of(f"{name}-prompt", tuned.poles, tuned.strength, self.prompt)
+        yield "swapped", Worn(f"{name}-swapped", worn.minus, worn.plus)
+
+    def _at_budget(self, name: str, poles: Poles, choice: Choice) -> dict[str, Any]:
+        """Test figures at the largest strength within a budget, and the best one by its validation figures."""
+        if choice.largest is None or choice.best is None:
+            return {"strength": None}
+        strength = choice.largest.strength
+        found = self.measuring.on_test(Worn.of(name, poles, strength))
+        return {"strength": strength, "best_on_validation": choice.best.as_json(), **as_json(found)}
 
 
-def _distributions(methods: Mapping[str, Any]) -> dict[str, Any]:
-    """Where in the model a method's edits lie: counts by layer and pole."""
-    found = {}
-    for name, entry in methods.items():
-        for details in entry.get("details", {}).values():
-            layers = details.get("by_layer") if isinstance(details, Mapping) else None
-            if layers:
-                both = [a + b for a, b in zip(layers["plus"], layers["minus"], strict=True)]
-                modules: dict[str, int] = {}
-                for pole in details.get("by_module", {}).values():
-                    for module, count in pole.items():
-                        modules[module] = modules.get(module, 0) + count
-                found[name] = {"layers": both, "modules": modules, **layers}
-    return found
+def _within(cost: Measured, budget: float) -> bool:
+    """Whether the cost on test text agrees with a budget that was kept on validation text.
+
+    Strengths are tuned to just below the budget, so that on other text every second one is a little beyond it: only a
+    cost whose whole interval is beyond counts as too high.
+    """
+    return math.isfinite(cost.value) and not cost.low > budget
 
 
-def _write(folder: Path, summary: Mapping[str, Any]) -> None:
-    write_bytes(folder / "summary.json", json.dumps(summary, ensure_ascii=False, indent=1).encode())
+def _label(limit: float) -> str:
+    """A budget as a key: two decimals, or as many as it takes."""
+    return max(f"{limit:.2f}", f"{limit:.12g}", key=len)
 
 
-class _Clock:
-    """Seconds by method and stage, added up over interrupted runs."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._seconds: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            self._seconds = {}
-
-    @contextmanager
-    def timing(self, method: str, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            stages = self._seconds.setdefault(method, {})
-            stages[stage] = stages.get(stage, 0.0) + time.perf_counter() - start
-            write_bytes(self._path, json.dumps(self._seconds).encode())
-
-    def of(self, method: str) -> dict[str, float]:
-        return {stage: round(seconds, 2) for stage, seconds in self._seconds.get(method, {}).items()}
-
-    @property
-    def total(self) -> float:
-        return round(sum(sum(stages.values()) for stages in self._seconds.values()), 1)
+def _write(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(summary, ensure_ascii=False, indent=1, allow_nan=False)
+    write_bytes(folder / "summary.json", text.encode())
+    return summary

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from temperament.calibration import Contrast, resolve_contrast
-from temperament.calibration.builtin import CONTRASTS, TRAITS, find_trait, questions
-from temperament.calibration.contrast import group_key
+from temperament.calibration.builtin import TRAITS, find_trait, questions
+from temperament.calibration.contrast import SPLITS, group_key
 from temperament.errors import TemperamentError
 from temperament.methods import METHODS, find_method
 
@@ -54,12 +54,11 @@ class Settings:
     @property
     def names(self) -> tuple[str, ...]:
         """Methods to compare, the prompt first; without it no verdict could be given."""
-        known = tuple(method.name for method in METHODS)
-        chosen = known if "all" in self.methods else self.methods
-        for name in chosen:
-            if name != PROMPT:
-                find_method(name)
-        return (PROMPT, *dict.fromkeys(name for name in chosen if name != PROMPT))
+        named = [name for name in self.methods if name not in ("all", PROMPT)]
+        for name in named:
+            find_method(name)
+        every = [method.name for method in METHODS] if "all" in self.methods else []
+        return (PROMPT, *dict.fromkeys([*every, *named]))
 
     @property
     def budgets(self) -> tuple[float, ...]:
@@ -87,7 +86,7 @@ class Texts:
 def read_texts(settings: Settings) -> Texts:
     """Read and split what the settings name."""
     seed = settings.seed
-    source = settings.contrast.rpartition("#")[0] or settings.contrast
+    source = _whole(settings.contrast)
     calibration = resolve_contrast(source, split="calibration", limit=settings.calibration, seed=seed)
     validation = resolve_contrast(source, split="validation", limit=settings.validation, seed=seed)
     test = resolve_contrast(source, split="test", limit=settings.test, seed=seed)
@@ -95,25 +94,27 @@ def read_texts(settings: Settings) -> Texts:
     judge = None
     if trait is None:
         calibration, judge = set_aside(calibration)
-    transfer = _transfer(settings, calibration, trait)
+    transfer = _transfer(settings, calibration.name, trait)
+    if transfer:
+        _check_apart(transfer, *(contrast for contrast in (calibration, validation, test, judge) if contrast))
     asked = [text for name in ([trait] if trait else [t.name for t in TRAITS]) for text in questions(name, use="test")]
     step = max(1, len(asked) // settings.questions)
-    return Texts(
-        calibration,
-        validation,
-        test,
-        judge,
-        transfer,
-        tuple(asked[::step][: settings.questions]),
-        trait,
-        calibration.notes,
-    )
+    chosen, notes = tuple(asked[::step][: settings.questions]), calibration.notes
+    if len(chosen) < settings.questions:
+        notes += (f"{len(chosen)} questions are asked: there are no {settings.questions}",)
+    return Texts(calibration, validation, test, judge, transfer, chosen, trait, notes)
+
+
+def _whole(spec: str) -> str:
+    """A contrast without the split that may be named behind it: a comparison uses all splits."""
+    source, mark, split = spec.rpartition("#")
+    return source if mark and split in SPLITS and not Path(spec).expanduser().is_file() else spec
 
 
 def set_aside(calibration: Contrast) -> tuple[Contrast, Contrast]:
-    """A quarter of the texts, by the hash of their groups, for the local judge; and the rest to calibrate on."""
-    keys = sorted(group_key(item.group) for item in (*calibration.plus, *calibration.minus))
-    chosen = frozenset(keys[::4])
+    """The rest to calibrate on; and a quarter of the texts of each pole, by the hash of their groups, for the judge."""
+    plus, minus = ({group_key(item.group) for item in pole} for pole in (calibration.plus, calibration.minus))
+    chosen = {key for keys in (plus - minus, minus - plus, plus & minus) for key in sorted(keys)[3::4]}
 
     def part(inside: bool) -> Contrast:
         plus, minus = (
@@ -131,21 +132,22 @@ def trait_of(name: str) -> str | None:
     return stem if find_trait(stem) else None
 
 
-def _transfer(settings: Settings, calibration: Contrast, trait: str | None) -> Contrast | None:
+def _transfer(settings: Settings, calibrated: str, trait: str | None) -> Contrast | None:
     """Another instrument: as asked for, else the built-in texts of the trait that were not calibrated on."""
-    if settings.transfer == "":
+    name = settings.transfer
+    if name is None and trait:
+        name = f"{trait}-scenes" if calibrated == trait else trait
+    if not name:
         return None
-    if settings.transfer:
-        found = resolve_contrast(settings.transfer, split="test", limit=settings.test, seed=settings.seed)
-    elif trait:
-        name = f"{trait}-scenes" if calibration.name == trait else trait
-        if name not in CONTRASTS:
-            return None
-        found = resolve_contrast(name, split="test", limit=settings.test, seed=settings.seed)
-    else:
-        return None
-    if found.group_keys & calibration.group_keys:
-        raise TemperamentError(
-            f"the transfer texts {found.name!r} contain calibration texts", "name another instrument with --transfer"
-        )
+    found = resolve_contrast(name, split="test", limit=settings.test, seed=settings.seed)
     return replace(found, choices=())
+
+
+def _check_apart(transfer: Contrast, *others: Contrast) -> None:
+    """Raise if another instrument has texts of the one that is calibrated, tuned and tested on, or of the judge."""
+    for other in others:
+        if transfer.group_keys & other.group_keys:
+            raise TemperamentError(
+                f"the transfer texts {transfer.name!r} contain {other.split} texts of the contrast",
+                "name another instrument with --transfer, or '' for none",
+            )

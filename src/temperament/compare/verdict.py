@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,54 +14,50 @@ def verdict(methods: Mapping[str, Any], budget: float, trait: str) -> dict[str, 
     """Which method within the budget separates most, whether it beats its controls and a plain prompt.
 
     ``winner`` is None where no edit within the budget stands clear of its controls. An adapter that was trained counts
-    as an upper bound and cannot win.
+    as an upper bound and cannot win. ``generation_agrees`` is None where no answer was judged.
     """
-    fit = {
-        name: entry
-        for name, entry in methods.items()
-        if entry.get("within_budget") and name != "prompt" and entry["kind"] not in TRAINED
-    }
-    clear = {name: entry for name, entry in fit.items() if _low(entry) > _noise(entry)}
     prompt = methods.get("prompt", {})
     said = prompt["measures"]["separation"] if "measures" in prompt else None
+    clear = {name: entry for name, entry in methods.items() if _may_win(name, entry) and _low(entry) > _noise(entry)}
     if not clear:
-        sentence = f"No method within × {budget:.2f} perplexity separates {trait} by more than its controls do."
-        if said:
-            sentence += f" A system prompt reaches {said['value']:.2f} nats/token."
-        return {"sentence": sentence, "winner": None, "beats_prompt": False, "generation_agrees": None}
+        return {"sentence": _no_winner(methods, budget, trait, said), "winner": None} | _UNDECIDED
     name = max(clear, key=lambda name: _separation(clear[name])["value"])
-    best = clear[name]
-    found = _separation(best)
+    found, generation = _separation(clear[name]), clear[name]["measures"].get("generation")
     beats = said is not None and found["low"] > said["high"]
-    generation = best["measures"].get("generation")
-    agrees = None if generation is None else bool(generation["low"] > 0)
+    agrees = generation["low"] > 0 if generation and math.isfinite(generation["value"]) else None
     sentence = (
         f"{name} separates {trait} by {found['value']:.2f} nats/token [{found['low']:.2f}, {found['high']:.2f}] at "
-        f"× {best['perplexity']:.2f} perplexity; its controls reach {_noise(best):.2f}"
+        f"× {clear[name]['perplexity']:.2f} perplexity; its controls reach {_noise(clear[name]):.2f}"
     )
-    if said:
-        times = f", {found['value'] / said['value']:.1f} times as far" if said["value"] > 0 else ""
-        sentence += (
-            f", a system prompt {said['value']:.2f}{times}"
-            if beats
-            else (
-                f", and it does not clearly beat a system prompt ({said['value']:.2f} [{said['low']:.2f}, "
-                f"{said['high']:.2f}])"
-            )
-        )
+    if said and beats:
+        times = f", {found['value'] / said['value']:.1f} times as far" if said["low"] > 0 else ""
+        sentence += f", a system prompt {said['value']:.2f}{times}"
+    elif said:
+        interval = f"{said['value']:.2f} [{said['low']:.2f}, {said['high']:.2f}]"
+        sentence += f", and it does not clearly beat a system prompt ({interval})"
     if agrees is not None:
-        sentence += (
-            "; what it writes changes the same way (local judge)."
-            if agrees
-            else "; what it writes does not clearly change (local judge)."
-        )
+        changes = "changes the same way" if agrees else "does not clearly change"
+        sentence += f"; what it writes {changes} (local judge)"
+    return {"sentence": f"{sentence}.", "winner": name, "beats_prompt": beats, "generation_agrees": agrees}
+
+
+_UNDECIDED = {"beats_prompt": False, "generation_agrees": None}
+
+
+def _no_winner(methods: Mapping[str, Any], budget: float, trait: str, said: Mapping[str, float] | None) -> str:
+    if any("measures" in entry for name, entry in methods.items() if name != "prompt"):
+        sentence = f"No method within × {budget:.2f} perplexity separates {trait} by more than its controls do."
     else:
-        sentence += "."
-    return {"sentence": sentence, "winner": name, "beats_prompt": beats, "generation_agrees": agrees}
+        sentence = "No method but the system prompt was measured." if said else "No method could be measured."
+    return f"{sentence} A system prompt reaches {said['value']:.2f} nats/token." if said else sentence
 
 
-def _separation(entry: Mapping[str, Any]) -> dict[str, float]:
-    found: dict[str, float] = entry["measures"]["separation"]
+def _may_win(name: str, entry: Mapping[str, Any]) -> bool:
+    return bool(entry.get("within_budget")) and name != "prompt" and entry["kind"] not in TRAINED
+
+
+def _separation(entry: Mapping[str, Any]) -> Mapping[str, float]:
+    found: Mapping[str, float] = entry["measures"]["separation"]
     return found
 
 
@@ -69,10 +66,15 @@ def _low(entry: Mapping[str, Any]) -> float:
 
 
 def _noise(entry: Mapping[str, Any]) -> float:
-    """The largest separation, of either sign, that an edit without meaning reached."""
+    """The farthest from 0 that the interval of an edit without meaning reaches, on either side.
+
+    The interval, so that no method wins whose effect the report shows as not told apart from its controls. A control
+    without a figure (a random edit that breaks the model) leaves everything possible.
+    """
     empty = [
-        abs(figures["separation"]["value"])
+        figures["separation"]
         for name, figures in entry.get("controls", {}).items()
         if name.startswith("random") or name == "shuffled"
     ]
-    return max(empty, default=0.0)
+    ends = [abs(control[end]) for control in empty for end in ("value", "low", "high")]
+    return max((end if math.isfinite(end) else math.inf for end in ends), default=0.0)

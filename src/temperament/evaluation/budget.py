@@ -8,19 +8,26 @@ from dataclasses import dataclass, field
 
 #: Shares of the largest strength at which a curve is looked at first.
 GRID = (0.125, 0.25, 0.5, 0.75, 1.0)
-#: Perplexity ratio this near below the limit ends a bisection; so does an interval this narrow, relative to its end.
-NEAR, NARROW = 0.004, 0.05
-#: Most bisection steps for one limit.
-STEPS = 6
+#: A bisection ends where all but this share of what the limit allows above 1 is used, or at an interval this narrow,
+#: relative to its end.
+NEAR, NARROW = 0.08, 0.05
+#: Most bisection steps for one limit: six halvings towards 0 until something fits, and four to come near the limit.
+STEPS = 10
 
 
 @dataclass(frozen=True)
 class Point:
-    """What a pair measures at one strength on validation items: the worse pole's perplexity ratio, and the effect."""
+    """What a pair or one persona measures at one strength on validation items.
+
+    ``perplexity`` is the ratio to the unworn model, of a pair that of the worse pole; ``effect`` is 0 at strength 0.
+    """
 
     strength: float
     perplexity: float
     effect: float
+
+    def as_json(self) -> dict[str, float]:
+        return {"strength": self.strength, "perplexity": self.perplexity, "separation": self.effect}
 
     @property
     def coherent(self) -> bool:
@@ -49,7 +56,7 @@ class Curve:
     points: dict[float, Point] = field(default_factory=dict)
 
     def at(self, strength: float) -> Point:
-        strength = round(strength, 6)
+        strength = min(float(f"{strength:.6g}"), self.strongest)
         if strength not in self.points:
             self.points[strength] = self.measure(strength)
         return self.points[strength]
@@ -59,22 +66,27 @@ class Curve:
         return [self.points[strength] for strength in sorted(self.points)]
 
     def choose(self, limit: float) -> Choice:
-        """The largest strength within ``limit``, by a look at the grid and bisection of its first crossing.
+        """The largest strength within ``limit``, by a look at the grid and a search around its first crossing.
+
+        Interpolation and bisection take turns.
 
         Coherence guard: a strength counts only if every weaker one that was measured is within the limit too. A curve
         that comes back below the limit behind a break is not followed there.
         """
         for share in GRID:
-            if not _within(self.at(share * self.strongest), limit):
+            if not within(self.at(share * self.strongest), limit):
                 break
-        for _ in range(STEPS):
+        for step in range(STEPS):
             inside, outside = self._edge(limit)
             low = inside.strength if inside else 0.0
             if outside is None or outside.strength - low <= NARROW * outside.strength:
                 break
-            if inside and limit - inside.perplexity <= NEAR:
+            if inside and limit - inside.perplexity <= NEAR * (limit - 1):
                 break
-            self.at((low + outside.strength) / 2)
+            if step % 2 == 0 and inside and outside.coherent:
+                self.at(_guess(inside, outside, limit))
+            else:
+                self.at((low + outside.strength) / 2)
         inside, _ = self._edge(limit)
         allowed = [point for point in self.sorted if inside and point.strength <= inside.strength]
         return Choice(limit, inside, max(allowed, key=lambda point: point.effect, default=None))
@@ -83,13 +95,24 @@ class Curve:
         """The last point within the limit before the first one beyond it, and that one."""
         inside: Point | None = None
         for point in self.sorted:
-            if not _within(point, limit):
+            if not within(point, limit):
                 return inside, point
             inside = point
         return inside, None
 
 
-def _within(point: Point, limit: float) -> bool:
+def _guess(inside: Point, outside: Point, limit: float) -> float:
+    """Where the limit would be crossed if the root of the log perplexity grew in proportion to strength.
+
+    Not nearer to either end than a tenth of the way, so that every guess narrows the interval.
+    """
+    low, high, wanted = (math.sqrt(max(0.0, math.log(x))) for x in (inside.perplexity, outside.perplexity, limit))
+    share = (wanted - low) / (high - low) if high > low else 0.5
+    return _between(inside.strength, outside.strength, min(max(0.97 * share, 0.1), 0.9))
+
+
+def within(point: Point, limit: float) -> bool:
+    """Whether a point's figures are numbers and its perplexity ratio is at most ``limit``."""
     return point.coherent and point.perplexity <= limit
 
 
@@ -99,8 +122,10 @@ def strength_for(points: Sequence[Point], target: float, limit: float) -> Point 
     None if no measured strength within the limit reaches it. Strength 0 has no effect and costs nothing.
     """
     before = Point(0.0, 1.0, 0.0)
+    if target <= 0:
+        return before
     for point in sorted(points, key=lambda point: point.strength):
-        if not _within(point, limit):
+        if not within(point, limit):
             return None
         if point.effect >= target:
             share = (target - before.effect) / (point.effect - before.effect)

@@ -15,7 +15,7 @@ from temperament.evaluation.bootstrap import Array, Measured, measured
 from temperament.evaluation.instrument import Record, text_digest
 from temperament.evaluation.scored_items import score_items
 from temperament.models import LoadedModel
-from temperament.models.dialogue import Encoded, dialogue_ids, response_ids
+from temperament.models.dialogue import Encoded, response_ids
 
 #: Part of the hash: a change of the prompts' wording makes other records.
 _FORMAT = "1"
@@ -102,10 +102,10 @@ def _lettered(question: Question) -> str:
 def _encode_plain(lm: LoadedModel, context: str, answer: str) -> Encoded:
     """Context and answer tokenised as one text, cut where the context alone would end.
 
-    The special tokens and a worn system prompt stand before it, apart, so that the scored tokens are the same
-    whatever is worn.
+    The special tokens, a worn system prompt and worn samples stand before it, apart, so that the scored tokens are
+    the same whatever is worn.
     """
-    head = tuple(lm.tokenizer(f"{lm.system_prompt}\n\n" if lm.system_prompt else "").input_ids)
+    head = lm.head_ids(context)
     alone, whole = (
         tuple(lm.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
         for text in (context, f"{context} {answer}")
@@ -116,7 +116,7 @@ def _encode_plain(lm: LoadedModel, context: str, answer: str) -> Encoded:
 
 
 def _encode_chat(lm: LoadedModel, context: str, answer: str) -> Encoded:
-    head = dialogue_ids(lm.tokenizer, (("user", context),), lm.system_prompt)
+    head = lm.dialogue_ids((("user", context),))
     return Encoded((*head, *response_ids(lm.tokenizer, answer)), len(head))
 
 

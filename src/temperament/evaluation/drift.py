@@ -12,7 +12,6 @@ from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Array, Measured, measured
 from temperament.evaluation.instrument import Record, text_digest
 from temperament.models import LoadedModel
-from temperament.models.dialogue import dialogue_ids
 from temperament.models.generation import generate_ids
 
 #: Fewest user turns of a script: a persona that fades does so over several.
@@ -84,7 +83,7 @@ class Dialogues:
 
     def _turn(self, lm: LoadedModel, dialogues: Sequence[_Dialogue]) -> None:
         """One more answer in every dialogue that has room for it; the others stop."""
-        prompts = [dialogue_ids(lm.tokenizer, dialogue.asked(), lm.system_prompt) for dialogue in dialogues]
+        prompts = [lm.dialogue_ids(dialogue.asked()) for dialogue in dialogues]
         fits = [len(prompt) + self._max_tokens <= lm.max_tokens for prompt in prompts]
         for dialogue, prompt, fit in zip(dialogues, prompts, fits, strict=True):
             if not fit:

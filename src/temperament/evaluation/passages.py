@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from temperament.calibration.contrast import group_key
 from temperament.evaluation.bootstrap import Array
 from temperament.evaluation.instrument import Record, text_digest
 from temperament.evaluation.perplexity import encode_passages
@@ -19,8 +20,6 @@ class Passages:
     Each record is {passage, log_probability, tokens}: summed over the passage's scored tokens, in nats.
     """
 
-    groups: frozenset[str] = frozenset()
-
     def __init__(self, passages: Sequence[str], label: str = "passages") -> None:
         self._passages, self._name = tuple(passages), label
 
@@ -31,6 +30,10 @@ class Passages:
     @property
     def hash(self) -> str:
         return text_digest(["passages", *self._passages])
+
+    @property
+    def groups(self) -> frozenset[str]:
+        return frozenset(map(group_key, self._passages))
 
     def __len__(self) -> int:
         return len(self._passages)

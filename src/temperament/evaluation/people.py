@@ -84,6 +84,28 @@ def read_people(path: Path, items: Sequence[Item], *, scored: Scored) -> People:
     return People(tuple(kept), (*notes, *([contradiction] if contradiction else [])))
 
 
+def read_group(spec: str, items: Sequence[Item], *, scored: str | None, count: int | None, seed: int = 0) -> People:
+    """People of a file, ``count`` of them a seeded sample, or ``synthetic`` for a generated group (default: 8).
+
+    ``scored`` must be given for a file, and for a file only.
+    """
+    if spec == "synthetic":
+        if scored is not None:
+            raise TemperamentError("synthetic people need no --scored", "leave it out, or give a file of answers")
+        return synthetic_people(items, 8 if count is None else count, seed)
+    known: dict[str | None, Scored] = {"raw": "raw", "reversed": "reversed"}
+    if scored not in known:
+        raise TemperamentError(
+            f"it is not said how the answers in {spec} are scored" if scored is None else f"unknown scoring {scored!r}",
+            "give --scored raw, or --scored reversed where items with key -1 are turned round already",
+        )
+    group = read_people(Path(spec).expanduser(), items, scored=known[scored])
+    if count is None or count >= len(group.people):
+        return group
+    kept = np.sort(np.random.default_rng(seed).choice(len(group.people), count, replace=False))
+    return replace(group, people=tuple(group.people[index] for index in kept))
+
+
 def key_correlation(people: Sequence[Person], items: Sequence[Item]) -> float | None:
     """Correlation over people of the raw means of + and − keyed items, traits pooled and each centred.
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from temperament.calibration import NEUTRAL_PROMPT
 from temperament.calibration.public import read_text
 from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Array, Measured, measured
@@ -43,14 +44,14 @@ def neutral_passages(path: Path | None = None, split: Literal["test", "validatio
 def encode_passages(lm: LoadedModel, passages: Sequence[str]) -> list[Encoded]:
     """Passages as plain text in windows of at most 256 tokens; every token but a window's first is scored.
 
-    The tokenizer's special tokens and a worn system prompt stand before each window and are not scored, so that the
-    scored tokens are the same whatever is worn.
+    The tokenizer's special tokens, a worn system prompt and worn samples (those for a neutral question) stand before
+    each window and are not scored, so that the scored tokens are the same whatever is worn.
     """
-    head = tuple(lm.tokenizer(f"{lm.system_prompt}\n\n" if lm.system_prompt else "").input_ids)
+    head = lm.head_ids(NEUTRAL_PROMPT)
     size = min(_WINDOW, lm.max_tokens // 2)
     if len(head) + size > lm.max_tokens:
         raise TemperamentError(
-            f"the system prompt takes {len(head)} of the {lm.max_tokens} tokens that the model takes",
+            f"the prompt that is worn takes {len(head)} of the {lm.max_tokens} tokens that the model takes",
             "shorten the prompt, or leave out the measure perplexity",
         )
     encoded = []
@@ -64,16 +65,22 @@ def encode_passages(lm: LoadedModel, passages: Sequence[str]) -> list[Encoded]:
 def perplexity(plus: Array, minus: Array, base: Array, *, seed: int) -> Measured:
     """Ratios of perplexity worn to unworn.
 
-    Each array (windows, 2) holds summed log-probability and scored tokens per window. ``plus`` and ``minus`` are
-    the two personas' ratios, ``base`` the unworn perplexity; the value is the larger ratio of the two.
+    Each array (passages, 2) holds summed log-probability and scored tokens per passage. ``plus`` and ``minus`` are
+    the two personas' ratios, ``base`` the unworn perplexity; the value is the larger ratio of the two. Intervals
+    resample passages: the windows of a long one stay together.
     """
     sides = {"plus": plus, "minus": minus}
     ratios = {name: _measured_ratio(side, base, seed) for name, side in sides.items()}
-    worst = max(ratios.values(), key=lambda ratio: ratio.value)
+    worst = max(ratios.values(), key=lambda ratio: np.nan_to_num(ratio.value, nan=np.inf))  # a broken side is worst
     extra: dict[str, Any] = {name: ratio.value for name, ratio in ratios.items()}
     extra |= {f"{name}_interval": [ratio.low, ratio.high] for name, ratio in ratios.items()}
     extra |= {"base": float(np.exp(-base[:, 0].sum() / base[:, 1].sum())), "tokens": int(base[:, 1].sum())}
     return Measured(worst.value, worst.low, worst.high, len(base), extra)
+
+
+def perplexity_ratio(worn: Array, base: Array) -> float:
+    """Perplexity of one side to that of the unworn model, from the same arrays."""
+    return float(_ratio(worn[:, 0], worn[:, 1], base[:, 0], base[:, 1]))
 
 
 def _measured_ratio(side: Array, base: Array, seed: int) -> Measured:
@@ -81,4 +88,5 @@ def _measured_ratio(side: Array, base: Array, seed: int) -> Measured:
 
 
 def _ratio(total: Array, tokens: Array, base: Array, base_tokens: Array, axis: int = -1) -> Any:
-    return np.exp(base.sum(axis=axis) / base_tokens.sum(axis=axis) - total.sum(axis=axis) / tokens.sum(axis=axis))
+    with np.errstate(over="ignore"):  # a broken model's perplexity may be infinite
+        return np.exp(base.sum(axis=axis) / base_tokens.sum(axis=axis) - total.sum(axis=axis) / tokens.sum(axis=axis))

@@ -1,10 +1,8 @@
-"""Run an evaluation: score every condition on every item, then compute measures and controls from the scores."""
+"""Run an evaluation: put every item to every condition, then compute measures and controls from the records."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,33 +11,35 @@ from temperament.calibration import Contrast
 from temperament.errors import TemperamentError
 from temperament.evaluation.auc import auc
 from temperament.evaluation.bootstrap import Measured
+from temperament.evaluation.choices import TwoChoice, choice_array, choice_items
 from temperament.evaluation.controls import CONTROLS, RANDOM_SEEDS, Condition, check_conditions, control_conditions
-from temperament.evaluation.perplexity import encode_passages, neutral_passages, perplexity
+from temperament.evaluation.instrument import Instrument, Record, text_digest
+from temperament.evaluation.ledger import Ledger, Progress, check_finite, check_leak, check_unworn
+from temperament.evaluation.passages import Passages, passage_array
+from temperament.evaluation.perplexity import neutral_passages, perplexity
 from temperament.evaluation.separation import separation
-from temperament.evaluation.testset import SideScores, TestSet, load_records, save_records, score_side
+from temperament.evaluation.statements import Statements, statement_changes
 from temperament.evaluation.two_choice import two_choice
 from temperament.models import LoadedModel
 from temperament.personas import MaskEdit, Persona, Plan, package_versions
 from temperament.signatures import Pair
-from temperament.wear import wear
 
-Progress = Callable[[str, int, int], None]
+#: Records of one instrument under one plan, in item order.
+Records = Sequence[Record]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A row of the table of measures: what it needs scored and how it reads the scores."""
+    """A row of the table of measures: the instrument it needs, and how it reads that one's records.
+
+    ``compute`` takes the records worn plus, worn minus and unworn, and the seed of the intervals.
+    """
 
     name: str
     needs: str
     unit: str
     summary: str
-    compute: Callable[[TestSet, SideScores, SideScores, SideScores, int], Measured]
-
-
-def _difference(test: TestSet, plus: SideScores, minus: SideScores) -> tuple[Any, Any]:
-    change = plus.statements - minus.statements
-    return change[: len(test.high)], change[len(test.high) :]
+    compute: Callable[[Records, Records, Records, int], Measured]
 
 
 MEASURES: tuple[Measure, ...] = (
@@ -48,28 +48,30 @@ MEASURES: tuple[Measure, ...] = (
         "statements",
         "nats/token",
         "how far plus and minus pull the poles' statements apart; 0 = no effect",
-        lambda test, plus, minus, base, seed: separation(*_difference(test, plus, minus), seed=seed),
+        lambda plus, minus, base, seed: separation(*statement_changes(plus, minus), seed=seed),
     ),
     Measure(
         "auc",
         "statements",
         "0–1",
         "how well the change between plus and minus tells high from low statements; .5 = no effect",
-        lambda test, plus, minus, base, seed: auc(*_difference(test, plus, minus), seed=seed),
+        lambda plus, minus, base, seed: auc(*statement_changes(plus, minus), seed=seed),
     ),
     Measure(
         "two_choice",
         "choices",
         "%",
         "share of answers that fit the persona worn, two-sided; 50 = no effect or a fixed habit",
-        lambda test, plus, minus, base, seed: two_choice(test.choices, plus.choices, minus.choices, seed=seed),
+        lambda plus, minus, base, seed: two_choice(
+            choice_items(base), choice_array(plus), choice_array(minus), seed=seed
+        ),
     ),
     Measure(
         "perplexity",
         "passages",
         "ratio",
         "perplexity on neutral text, worn to unworn; 1 = no cost",
-        lambda test, plus, minus, base, seed: perplexity(plus.passages, minus.passages, base.passages, seed=seed),
+        lambda plus, minus, base, seed: perplexity(*map(passage_array, (plus, minus, base)), seed=seed),
     ),
 )
 
@@ -131,34 +133,47 @@ def evaluate(
 ) -> Evaluation:
     """Measure a pair of opposite personas on test texts, beside its controls.
 
-    ``contrast`` holds the test items; any that the personas were calibrated on is an error. With a ``folder``
-    the per-item records of every finished side are kept there and reused by the next call.
+    ``contrast`` holds the test items; any that the personas were calibrated or tuned on is an error. With a
+    ``folder`` the record of every finished item is kept there and reused by the next call, also after an interruption.
+    Intervals resample statements, two-choice items, and passages of neutral text.
     """
-    if lm.worn:
-        raise TemperamentError(
-            "an evaluation starts from the unworn model, but a persona is worn", "leave lm.wear() first"
-        )
+    check_unworn(lm)
     rows = find_measures(measures)
     check_controls(controls)
     check_pair(plus, minus)
-    _check_leak(contrast, plus, minus)
+    instruments: dict[str, Instrument] = {
+        "statements": Statements(contrast),
+        "choices": TwoChoice.of(contrast),
+        "passages": Passages(neutral_passages(neutral)),
+    }
+    for instrument in instruments.values():  # also those that no measure asks for
+        for persona in (plus, minus):
+            check_leak(instrument, Plan.of(persona))
     _check_signatures(plus, minus, signatures)
     check_conditions(plus, minus, controls, signatures)
     for persona in (plus, minus):
         persona.check_model(lm)
-    test = TestSet.of(contrast, neutral_passages(neutral), frozenset(row.needs for row in rows))
-    scorer = _Scorer(lm, test, folder, progress)
+    needed = [kind for kind in instruments if any(row.needs == kind for row in rows)]
     worn = Condition("worn", Plan.of(plus, strength), Plan.of(minus, strength))
-    base = scorer(Plan(), "unworn")
+    ledger = Ledger(lm, folder, progress)
 
-    def measure(first: SideScores, second: SideScores) -> dict[str, Measured]:
-        return {row.name: row.compute(test, first, second, base, seed) for row in rows}
+    def side(plan: Plan, label: str) -> dict[str, Records]:
+        records = ledger.run_all([instruments[kind] for kind in needed], plan, label)
+        return dict(zip(needed, records, strict=True))
 
-    sides = scorer(worn.plus, "worn-plus"), scorer(worn.minus, "worn-minus")
+    base = side(Plan(), "unworn")
+
+    def measure(first: Mapping[str, Records], second: Mapping[str, Records]) -> dict[str, Measured]:
+        return {row.name: row.compute(first[row.needs], second[row.needs], base[row.needs], seed) for row in rows}
+
+    sides = side(worn.plus, "worn-plus"), side(worn.minus, "worn-minus")
+    for plan, found in ((Plan(), base), (worn.plus, sides[0]), (worn.minus, sides[1])):
+        for kind, records in found.items():
+            check_finite(records, plan, instruments[kind].name)
     result: dict[str, dict[str, Measured]] = {}
     for condition in control_conditions(lm, plus, minus, strength, controls, signatures):
-        first = scorer(condition.plus, f"{condition.name}-plus")
-        result[condition.name] = measure(first, scorer(condition.minus, f"{condition.name}-minus"))
+        first = side(condition.plus, f"{condition.name}-plus")
+        result[condition.name] = measure(first, side(condition.minus, f"{condition.name}-minus"))
     if "swapped" in controls:
         result["swapped"] = measure(sides[1], sides[0])
     provenance = {
@@ -174,63 +189,14 @@ def evaluate(
         "data": {
             "name": contrast.name,
             "split": contrast.split,
-            "hash": test.hash,
-            "items": {"plus": len(contrast.plus), "minus": len(contrast.minus), "choices": len(test.choices)},
+            "hash": text_digest(instruments[kind].hash for kind in needed),
+            "items": {**contrast.items, "choices": len(instruments["choices"]) if "choices" in needed else 0},
             "notes": list(contrast.notes),
         },
         "seed": seed,
         "versions": package_versions(),
     }
     return Evaluation(measure(*sides), result, provenance)
-
-
-class _Scorer:
-    """Scores a plan on the test set once; finished sides are kept in memory and, with a folder, on disk."""
-
-    def __init__(self, lm: LoadedModel, test: TestSet, folder: Path | None, progress: Progress | None) -> None:
-        self._lm, self._test, self._folder, self._progress = lm, test, folder, progress
-        self._known: dict[str, SideScores] = {}
-        self._windows = len(encode_passages(lm, test.passages)) if folder else 0
-
-    def __call__(self, plan: Plan, label: str) -> SideScores:
-        key = self._key(plan)
-        if key not in self._known:
-            path = self._folder / f"{label}-{key[:12]}.jsonl" if self._folder else None
-            scores = load_records(path, self._test, self._windows) if path else None
-            if scores is None:
-                scores = self._score(plan, label)
-                if path:
-                    save_records(path, label, self._test, scores)
-            self._known[key] = scores
-        return self._known[key]
-
-    def _score(self, plan: Plan, label: str) -> SideScores:
-        total, done = len(self._test), 0
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            if self._progress:
-                self._progress(label, min(done, total), total)
-
-        with wear(self._lm, plan):
-            return score_side(self._lm, self._test, advance)
-
-    def _key(self, plan: Plan) -> str:
-        """Identity of the numbers: model, dtype, test items, and everything that is worn."""
-        edits = [[persona.edit.identity, persona.pole, strength] for persona, strength in plan.active]
-        lm = self._lm
-        parts = [
-            lm.fingerprint,
-            lm.tokenizer_hash,
-            lm.template_hash,
-            str(lm.dtype),
-            lm.device.type,
-            package_versions(),
-            self._test.hash,
-            edits,
-        ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _describe(persona: Persona) -> dict[str, Any]:
@@ -268,17 +234,6 @@ def check_pair(plus: Persona, minus: Persona) -> None:
                 f"{plus.name!r} and {minus.name!r} are not a pair: their {key} differs",
                 "evaluate the two poles of one extraction",
             )
-
-
-def _check_leak(contrast: Contrast, plus: Persona, minus: Persona) -> None:
-    keys = contrast.group_keys
-    leaked = len(keys & (plus.groups | minus.groups))
-    if leaked:
-        raise TemperamentError(
-            f"{leaked} of {len(keys)} test texts of {contrast.name!r} were used for calibration",
-            f"evaluate on other texts, such as the test split of the same file ({contrast.name}#test), "
-            "and extract from its calibration split",
-        )
 
 
 def _check_signatures(plus: Persona, minus: Persona, signatures: Pair | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,10 +34,8 @@ class Score:
         return self.total / self.tokens
 
 
-def score_responses(
-    lm: LoadedModel, items: Sequence[Encoded], progress: Callable[[int], None] | None = None
-) -> list[Score]:
-    """Score every item under whatever ``lm`` wears; ``progress`` gets the number of items just done.
+def score_responses(lm: LoadedModel, items: Sequence[Encoded]) -> list[Score]:
+    """Score every item under whatever ``lm`` wears.
 
     Padding stands on the right and attention is causal, so batch neighbours have no influence. Items that
     differ in their last token only (Yes and No behind one question) share one row: that token is never read.
@@ -45,8 +43,6 @@ def score_responses(
     scores: dict[int, Score] = {}
     for done in score_batches(lm, items):
         scores.update(done)
-        if progress:
-            progress(len(done))
     return [scores[index] for index in range(len(items))]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from temperament.errors import TemperamentError
 from temperament.evaluation.score import Score, score_responses
 from temperament.models import LoadedModel
 from temperament.models.dialogue import Encoded
@@ -21,7 +22,7 @@ def score_items(
     in their last token share a row.
     """
     encoded = {index: list(encode(index)) for index in todo}
-    waiting = sorted(encoded, key=lambda index: (-max(len(item.ids) for item in encoded[index]), index))
+    waiting = sorted(encoded, key=lambda index: (-max((len(item.ids) for item in encoded[index]), default=0), index))
     while waiting:
         taken, responses = 0, 0
         while taken < len(waiting) and (not taken or responses + len(encoded[waiting[taken]]) <= _RESPONSES):
@@ -31,3 +32,14 @@ def score_items(
         scores = iter(score_responses(lm, [item for index in chunk for item in encoded[index]]))
         for index in chunk:
             yield index, [next(scores) for _ in encoded[index]]
+
+
+def encode_reply(lm: LoadedModel, prompt: str, response: str) -> Encoded:
+    """A response behind its prompt; an error if the prompt leaves no room for it."""
+    item = lm.encode(prompt, response)
+    if len(item.ids) <= item.start:
+        raise TemperamentError(
+            f"the test prompt {prompt[:50]!r} fills all {lm.max_tokens} tokens of the model, so no answer fits",
+            "shorten it, or the system prompt that is worn",
+        )
+    return item

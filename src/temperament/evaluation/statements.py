@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from temperament.calibration import Contrast
-from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Array
 from temperament.evaluation.instrument import Record, text_digest
-from temperament.evaluation.scored_items import score_items
+from temperament.evaluation.scored_items import encode_reply, score_items
 from temperament.models import LoadedModel
 from temperament.models.dialogue import Encoded
 
@@ -56,17 +55,6 @@ class Statements:
                     "nats_per_token": score.per_token,
                 },
             )
-
-
-def encode_reply(lm: LoadedModel, prompt: str, response: str) -> Encoded:
-    """A response behind its prompt; an error if the prompt leaves no room for it."""
-    item = lm.encode(prompt, response)
-    if len(item.ids) <= item.start:
-        raise TemperamentError(
-            f"the test prompt {prompt[:50]!r} fills all {lm.max_tokens} tokens of the model, so no answer fits",
-            "shorten it, or the system prompt that is worn",
-        )
-    return item
 
 
 def statement_arrays(records: Sequence[Record]) -> tuple[Array, Array]:

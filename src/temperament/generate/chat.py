@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
-from temperament.models.dialogue import Turns, dialogue_ids
+from temperament.models.dialogue import Turns
 from temperament.models.generation import generate_ids
 
 
@@ -64,7 +64,7 @@ def check_dialogue(lm: LoadedModel, turns: Turns, max_tokens: int) -> tuple[int,
         raise TemperamentError("the question is not valid text", "write it in UTF-8") from None
     if max_tokens < 1:
         raise TemperamentError(f"{max_tokens} new tokens were asked for", "give 1 or more")
-    ids = dialogue_ids(lm.tokenizer, turns, lm.system_prompt)
+    ids = lm.dialogue_ids(turns)
     if len(ids) >= lm.max_tokens:
         raise TemperamentError(
             f"the dialogue has {len(ids)} tokens, the model takes {lm.max_tokens}",

@@ -13,6 +13,7 @@ from torch import Tensor
 from temperament.calibration import Pole
 from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
+from temperament.methods.baselines import BASELINES
 from temperament.methods.contrastive import Link, linked, standardised_difference, tiers, tilted
 from temperament.methods.method import Method, Parameters
 from temperament.methods.neurons import RELEASED_LEAST, Variant, choose
@@ -338,7 +339,7 @@ VECTORS: tuple[VectorMethod, ...] = (
     ),
 )
 
-METHODS: tuple[Method, ...] = (*MASK_METHODS, NEURONS, *VECTORS, SALIENCY)
+METHODS: tuple[Method, ...] = (*MASK_METHODS, NEURONS, *VECTORS, SALIENCY, *BASELINES)
 
 
 def find_method(name: str) -> Method:

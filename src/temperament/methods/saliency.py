@@ -46,7 +46,7 @@ def largest(scores: Iterable[Tensor], count: int) -> tuple[Tensor, Tensor]:
         if len(values) > 2 * count:
             kept = _top(values, count)
             positions, values = positions[kept], values[kept]
-            floor = float(values.min()) * (1 - 2**-20)  # equal values may still come, and rank behind
+            floor = float(values.min())  # equal values that still come rank behind
         offset += flat.numel()
     kept = _top(values, count)
     return positions[kept], values[kept]

@@ -41,10 +41,8 @@ def _dialogue_ids(
     tokenizer: PreTrainedTokenizerBase, template: str, turns: Turns, system: str | None
 ) -> tuple[int, ...]:
     if not template:
-        head = f"{system}\n\n" if system else ""
-        labels = {"user": "Question", "assistant": "Answer"}
-        body = "\n".join(f"{labels[role]}: {text}" for role, text in turns)
-        return tuple(tokenizer(f"{head}{body}\nAnswer:", verbose=False).input_ids)
+        text = f"{plain_head((), system)}{_plain(turns)}\nAnswer:"
+        return tuple(tokenizer(text, verbose=False).input_ids)
     try:
         text = _templated(tokenizer, turns, system)
     except TemplateError as error:
@@ -69,16 +67,33 @@ def _templated(tokenizer: PreTrainedTokenizerBase, turns: Turns, system: str | N
     )
 
 
+def plain_head(earlier: Turns, system: str | None) -> str:
+    """A system prompt and earlier turns as they stand before a text that is no dialogue; '' without them."""
+    return "".join(f"{part}\n\n" for part in (system, _plain(earlier)) if part)
+
+
+def _plain(turns: Turns) -> str:
+    labels = {"user": "Question", "assistant": "Answer"}
+    return "\n".join(f"{labels[role]}: {text}" for role, text in turns)
+
+
 def response_ids(tokenizer: PreTrainedTokenizerBase, response: str) -> tuple[int, ...]:
     """Tokens of a response as it stands behind the prompt; the plain form puts a space before it."""
     text = response if tokenizer.chat_template else f" {response}"
     return tuple(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, system: str | None, limit: int) -> Encoded:
-    """Prompt and response as one sequence of at most ``limit`` tokens.
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    response: str,
+    system: str | None,
+    limit: int,
+    earlier: Turns = (),
+) -> Encoded:
+    """Prompt, behind ``earlier`` turns, and response as one sequence of at most ``limit`` tokens.
 
     Too long a response loses its end; behind a prompt of ``limit`` tokens or more nothing of it is left.
     """
-    head = prompt_ids(tokenizer, prompt, system)
+    head = dialogue_ids(tokenizer, (*earlier, ("user", prompt)), system)
     return Encoded((head + response_ids(tokenizer, response))[:limit], min(len(head), limit))

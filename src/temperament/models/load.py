@@ -29,7 +29,7 @@ from temperament.models.architecture import (
     is_transposed,
 )
 from temperament.models.bundled import bundled_file, converted_folder, keep_converted
-from temperament.models.dialogue import Encoded, encode, prompt_ids
+from temperament.models.dialogue import Encoded, Turns, dialogue_ids, encode, plain_head
 from temperament.models.fingerprint import fingerprint, text_hash
 from temperament.models.probe import probe
 
@@ -74,6 +74,8 @@ class LoadedModel:
         self.linears: tuple[LinearSite, ...] = linears
         self.neurons: tuple[NeuronSite, ...] = neurons
         self.system_prompt: str | None = None
+        #: Each gives earlier turns for the question at hand; set while few-shot personas are worn.
+        self.examples: tuple[Callable[[str], Turns], ...] = ()
         self.worn: tuple[str, ...] = ()
         #: Blocks that wear something, outermost first.
         self.sessions: list[WearSession] = []
@@ -186,14 +188,27 @@ class LoadedModel:
             self.response_start = before
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """Tokens up to the assistant's answer, with the worn system prompt if there is one."""
-        return list(prompt_ids(self.tokenizer, prompt, self.system_prompt))
+        """Tokens up to the assistant's answer, with the worn system prompt and samples if there are any."""
+        return list(self.dialogue_ids((("user", prompt),)))
+
+    def dialogue_ids(self, turns: Turns) -> tuple[int, ...]:
+        """Tokens of a dialogue up to the assistant's answer, behind the worn system prompt and samples.
+
+        Samples are those for the last question; they come first, as earlier turns.
+        """
+        return dialogue_ids(self.tokenizer, (*self._earlier(turns[-1][1]), *turns), self.system_prompt)
+
+    def head_ids(self, question: str) -> tuple[int, ...]:
+        """Tokens before a plain text: special tokens, the worn system prompt, worn samples for ``question``."""
+        return tuple(self.tokenizer(plain_head(self._earlier(question), self.system_prompt), verbose=False).input_ids)
+
+    def _earlier(self, question: str) -> Turns:
+        return tuple(turn for examples in self.examples for turn in examples(question))
 
     def encode(self, prompt: str, response: str, limit: int | None = None) -> Encoded:
         """Prompt and response as one token sequence of at most ``limit`` tokens."""
-        return encode(
-            self.tokenizer, prompt, response, self.system_prompt, min(limit or self.max_tokens, self.max_tokens)
-        )
+        limit = min(limit or self.max_tokens, self.max_tokens)
+        return encode(self.tokenizer, prompt, response, self.system_prompt, limit, self._earlier(prompt))
 
 
 def default_device() -> torch.device:

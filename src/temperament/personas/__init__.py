@@ -1,6 +1,16 @@
 """Personas: what a method found, as small frozen objects, their files, and the plans they are worn in."""
 
-from temperament.personas.edits import Edit, MaskEdit, NeuronEdit, PromptEdit, SubnetworkEdit, VectorEdit
+from temperament.personas.dial import Dial, DialData
+from temperament.personas.edits import (
+    Edit,
+    FewShotEdit,
+    LoraEdit,
+    MaskEdit,
+    NeuronEdit,
+    PromptEdit,
+    SubnetworkEdit,
+    VectorEdit,
+)
 from temperament.personas.extract import Extraction, extract
 from temperament.personas.file import open_persona, save_persona
 from temperament.personas.masks import PackedMasks, mask_statistics
@@ -10,8 +20,12 @@ from temperament.personas.provenance import package_versions
 from temperament.personas.spec import read_plan
 
 __all__ = [
+    "Dial",
+    "DialData",
     "Edit",
     "Extraction",
+    "FewShotEdit",
+    "LoraEdit",
     "MaskEdit",
     "NeuronEdit",
     "PackedMasks",

@@ -84,7 +84,7 @@ def extract(
 def _check_signatures(signatures: Pair, kind: MethodKind[Any], expected: Mapping[str, str]) -> None:
     if not isinstance(signatures, kind.statistics):
         raise TemperamentError("the signatures given belong to another kind of method", "leave them out")
-    for name in ("model", "data", "tokens", "seed", "max_tokens", "repetition_penalty", "rows"):
+    for name in ("model", "data", "tokens", "seed", "max_tokens", "neutral", "repetition_penalty", "rows"):
         if signatures.provenance.get(name) != expected.get(name):
             raise TemperamentError(
                 f"the signatures given were collected with another {name}",

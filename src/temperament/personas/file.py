@@ -13,7 +13,9 @@ from torch import Tensor
 from temperament.calibration import Pole
 from temperament.container import checked_tensor, read_container, write_container
 from temperament.errors import TemperamentError
+from temperament.personas.dial import Dial
 from temperament.personas.edits import KINDS, Content
+from temperament.personas.edits.edit import Referring
 from temperament.personas.persona import Persona
 
 FORMAT_VERSION = 1
@@ -29,22 +31,25 @@ class Header(BaseModel):
     name: str
     pole: Pole
     provenance: dict[str, Any]
+    dial: Dial | None = None
     sha256: str = ""
 
 
 def save_persona(persona: Persona, path: Path) -> Path:
     """Write a persona; the file is complete or not there at all. Returns the path."""
-    content = persona.edit.content()
+    content = (persona.edit.beside(path) if isinstance(persona.edit, Referring) else persona.edit).content()
     header = Header(
         format_version=FORMAT_VERSION,
         kind=persona.kind,
         name=persona.name,
         pole=persona.pole,
         provenance=dict(persona.provenance),
+        dial=persona.dial,
     )
     groups = [int.from_bytes(bytes.fromhex(key), "big", signed=True) for key in sorted(persona.groups)]
     tensors = {**content.tensors, "groups": torch.tensor(groups, dtype=torch.int64)}
-    write_container(path, tensors, {**header.model_dump(exclude={"sha256"}), persona.kind: content.header})
+    left_out = {"sha256"} if persona.dial else {"sha256", "dial"}
+    write_container(path, tensors, {**header.model_dump(exclude=left_out), persona.kind: content.header})
     return path
 
 
@@ -62,7 +67,7 @@ def open_persona(path: str | Path) -> Persona:
             "upgrade temperament" if isinstance(version, int) and version > FORMAT_VERSION else _REMEDY,
         )
     try:
-        return _persona(raw, tensors)
+        return _persona(raw, tensors, path.parent)
     except ValidationError as error:
         fault = error.errors()[0]
         reason = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
@@ -71,7 +76,7 @@ def open_persona(path: str | Path) -> Persona:
     raise TemperamentError(f"persona file {str(path)!r} is damaged ({reason})", _REMEDY)
 
 
-def _persona(raw: dict[str, Any], tensors: dict[str, Tensor]) -> Persona:
+def _persona(raw: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Persona:
     kind = raw.get("kind")
     edit = KINDS.get(kind) if isinstance(kind, str) else None
     if edit is None or not isinstance(kind, str):
@@ -82,11 +87,29 @@ def _persona(raw: dict[str, Any], tensors: dict[str, Tensor]) -> Persona:
     groups = checked_tensor(tensors, "groups", torch.int64, 1)
     keys = frozenset(value.to_bytes(8, "big", signed=True).hex() for value in groups.tolist())
     own = {name: tensor for name, tensor in tensors.items() if name != "groups"}
-    return Persona(header.name, header.pole, edit.read(Content(own, raw[kind]), header.pole), header.provenance, keys)
+    worn = edit.read(Content(own, raw[kind], folder), header.pole)
+    persona = Persona(header.name, header.pole, worn, header.provenance, keys, dial=header.dial)
+    if "dial" in raw:
+        _check_dial(persona)
+    return persona
+
+
+def _check_dial(persona: Persona) -> None:
+    """ValueError unless the dial is one, and belongs to this persona."""
+    if persona.dial is None:
+        raise ValueError("the dial is empty")
+    if persona.edit.strongest is None:
+        raise ValueError(f"a {persona.kind} persona has no dial")
+    persona.edit.check_strength(persona.name, persona.dial.strength)
+    if not set(persona.dial.texts) <= persona.groups:
+        raise ValueError("texts of the dial are not among those it was calibrated or tuned on")
 
 
 def describe_persona(persona: Persona, path: Path) -> dict[str, Any]:
     """What a persona file holds, as plain JSON values."""
     description: dict[str, Any] = {"file": str(path), "bytes": path.stat().st_size, "format_version": FORMAT_VERSION}
-    description |= {"name": persona.name, "kind": persona.kind, "pole": persona.pole}
-    return {**description, **persona.edit.describe(), "calibration_texts": len(persona.groups), **persona.provenance}
+    description |= {"name": persona.name, "kind": persona.kind, "pole": persona.pole, **persona.edit.describe()}
+    if persona.dial:
+        dial = persona.dial.model_dump(exclude={"texts"})
+        description["dial"] = {**dial, "texts": len(persona.dial.texts)}
+    return {**description, "calibration_texts": len(persona.without_dial().groups), **persona.provenance}

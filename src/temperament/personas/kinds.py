@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from temperament.methods import METHODS, find_method
+from temperament.personas.description_personas import DescriptionKind
+from temperament.personas.few_shot_personas import FewShotKind
 from temperament.personas.kind import MethodKind
+from temperament.personas.lora_personas import LoraKind
 from temperament.personas.mask_personas import MaskKind
 from temperament.personas.neuron_personas import NeuronKind
 from temperament.personas.persona import Persona
@@ -14,7 +17,16 @@ from temperament.personas.vector_personas import VectorKind
 
 #: By the name that ``Method.kind`` refers to.
 METHOD_KINDS: dict[str, MethodKind[Any]] = {
-    kind.name: kind for kind in (MaskKind(), NeuronKind(), VectorKind(), SaliencyKind())
+    kind.name: kind
+    for kind in (
+        MaskKind(),
+        NeuronKind(),
+        VectorKind(),
+        SaliencyKind(),
+        DescriptionKind(),
+        FewShotKind(),
+        LoraKind(),
+    )
 }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from temperament.calibration import Pole
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
+from temperament.personas.dial import Dial
 from temperament.personas.edits import Edit, MaskEdit, PromptEdit
 from temperament.signatures import Pair
 
@@ -23,8 +24,9 @@ class Persona:
 
     ``provenance`` holds plain JSON values: base model, tokenizer and template hashes, method, parameters, data,
     versions, licence, and ``prompt``, the system prompt that serves as this pole's baseline. ``groups`` are the
-    identities of the calibration texts. A persona that was just extracted also holds its ``signatures``; its file
-    does not. ``0.7 * persona`` is a plan that wears it at strength .7.
+    identities of the texts it was calibrated or tuned on. ``dial`` is the strength found for a target, None where none
+    was looked for. A persona that was just extracted also holds its ``signatures``; its file does not.
+    ``0.7 * persona`` is a plan that wears it at strength .7, ``persona.dialled`` one at its dial's.
     """
 
     name: str
@@ -33,10 +35,33 @@ class Persona:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     groups: frozenset[str] = frozenset()
     signatures: Pair | None = field(default=None, compare=False, repr=False)
+    dial: Dial | None = None
 
     @property
     def kind(self) -> str:
         return self.edit.kind
+
+    @property
+    def dialled(self) -> Plan:
+        """This persona at the strength of its dial."""
+        if self.dial is None:
+            raise TemperamentError(
+                f"no strength was dialled for the persona {self.name!r}", "run temperament dial, or give a strength"
+            )
+        return self.dial.strength * self
+
+    def with_dial(self, dial: Dial) -> Persona:
+        """The same persona with this dial instead of its own; the dial's texts join the ``groups``."""
+        undialled = self.without_dial()
+        if undialled.groups & set(dial.texts):
+            raise TemperamentError(
+                f"the persona {self.name!r} was calibrated on texts of its dial", "dial on the validation split"
+            )
+        return replace(undialled, dial=dial, groups=undialled.groups | set(dial.texts))
+
+    def without_dial(self) -> Persona:
+        """The same persona as it was before it was tuned: no dial, and ``groups`` without the dial's texts."""
+        return replace(self, dial=None, groups=self.groups - set(self.dial.texts)) if self.dial else self
 
     @staticmethod
     def from_prompt(text: str, name: str = "prompt", pole: Pole = "plus") -> Persona:

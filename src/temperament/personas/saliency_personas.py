@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from temperament.calibration import Contrast, RolePlay
 from temperament.calibration.builtin import neutral_texts
 from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
@@ -19,7 +18,7 @@ from temperament.methods.saliency import largest, median_cost, usefulness
 from temperament.models import LinearSite, LoadedModel
 from temperament.personas.edits import SubnetworkEdit
 from temperament.personas.edits.subnetwork import shapes_of
-from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of, without_sparsity
+from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of, texts_of, without_sparsity
 from temperament.personas.persona import Persona
 from temperament.signatures import Pair, SaliencyPair, collect_saliency, find_saliency, load_saliency
 from temperament.signatures.collect import Progress
@@ -33,24 +32,26 @@ class SaliencyKind(MethodKind[SaliencyPair]):
     statistics = SaliencyPair
 
     def prepare(self, lm: LoadedModel, task: Task) -> Task:
-        _texts(task)
+        texts_of(task)
         without_sparsity(task)
         if task.tokens != "response":
             raise TemperamentError(f"the method {task.method.name} scores responses only", "use --tokens response")
         if not any(task.parameters.targets(linear) for linear in lm.linears):
-            raise TemperamentError(f"modules {task.parameters.modules!r} leave no Linear", "name others")
+            raise TemperamentError(
+                f"modules {task.parameters.modules} of layers {task.parameters.layers} are none of this model's "
+                f"{lm.depth} layers",
+                f"name layers from 0 to {lm.depth - 1}, such as 0-{lm.depth - 1}",
+            )
         return task
 
     def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:
-        return saliency_provenance(lm, _texts(task), neutral_texts(), task.seed)
+        return saliency_provenance(lm, texts_of(task), neutral_texts(), task.seed)
 
     def collect(self, lm: LoadedModel, task: Task, folder: Path | None, progress: Progress | None) -> SaliencyPair:
         found = find_saliency(folder, self.provenance(lm, task)) if folder else None
-        if found is None:
-            found = collect_saliency(
-                lm, _texts(task), neutral_texts(), seed=task.seed, folder=folder, progress=progress
-            )
-        return found
+        return found or collect_saliency(
+            lm, texts_of(task), neutral_texts(), seed=task.seed, folder=folder, progress=progress
+        )
 
     def load(self, folder: Path) -> SaliencyPair:
         return load_saliency(folder)
@@ -59,7 +60,7 @@ class SaliencyKind(MethodKind[SaliencyPair]):
         self, lm: LoadedModel, task: Task, pair: SaliencyPair, name: str, origin: Origin
     ) -> tuple[Persona, Persona, dict[str, Any]]:
         plus, minus = subnetwork_pair(lm, task.parameters, pair, name, origin)
-        return plus, minus, {self.name: _statistics(lm, plus, minus)}
+        return plus, minus, {self.name: _described(lm, plus, minus)}
 
     def rebuild(self, lm: LoadedModel, pair: SaliencyPair, plus: Persona, minus: Persona) -> Poles:
         origin: Origin = {"plus": plus.provenance, "minus": minus.provenance}
@@ -76,12 +77,6 @@ class SaliencyKind(MethodKind[SaliencyPair]):
         return "random control of a subnetwork"
 
 
-def _texts(task: Task) -> Contrast:
-    if isinstance(task.data, RolePlay):
-        raise TemperamentError(f"the method {task.method.name} needs texts, not a role to play", "use the source texts")
-    return task.data
-
-
 @torch.no_grad()
 def subnetwork_pair(
     lm: LoadedModel,
@@ -92,31 +87,28 @@ def subnetwork_pair(
     permuted: int | None = None,
 ) -> Poles:
     """The weights of largest r for either pole; with the seed ``permuted``, G is permuted within each Linear."""
-    linears = [linear for linear in lm.linears if parameters.targets(linear)]
-    total = sum(rows * columns for _, rows, columns in shapes_of(lm.linears))
-    costs = (_cost(lm, parameters, pair, linear) for linear in linears)
-    damping = parameters.damping * median_cost(costs, sum(_size(linear) for linear in linears))
+    total = sum(_size(linear) for linear in lm.linears)
+    targets = [linear for linear in lm.linears if parameters.targets(linear)]
+    targeted = sum(_size(linear) for linear in targets)
+    damping = parameters.damping * median_cost((_cost(lm, parameters, pair, linear) for linear in targets), targeted)
     if not damping > 0:
         raise TemperamentError("the texts have no effect on most weights of this model", "use another model or texts")
-    count = max(1, round(parameters.share * total))
 
-    def scores(sign: int, only: LinearSite | None = None) -> Iterator[Tensor]:
-        for linear in lm.linears:
-            if (only is not None and linear is not only) or not parameters.targets(linear):
-                yield torch.zeros(1).expand(linear.shape)
-                continue
-            gradient = _gradient(pair, linear, permuted)
-            fisher = pair.read(linear.name).fisher(parameters.neutral)
-            weight = lm.base_weight(linear).float().cpu()
-            yield usefulness(weight, gradient.mul_(sign), fisher, damping, parameters.exponent)
+    def score(linear: LinearSite, sign: int) -> Tensor:
+        if not parameters.targets(linear):
+            return torch.zeros(1).expand(linear.shape)
+        gradient = _gradient(pair, linear, permuted)
+        fisher = pair.read(linear.name).fisher(parameters.neutral)
+        weight = lm.base_weight(linear).float().cpu()
+        return usefulness(weight, gradient.mul_(sign), fisher, damping, parameters.exponent)
 
     edits = []
     for sign in (1, -1):
+        scores = (score(linear, sign) for linear in lm.linears)
         if parameters.scope == "global":
-            positions, _ = largest(scores(sign), count)
+            positions, _ = largest(scores, max(1, round(parameters.share * total)))
         else:
-            share = parameters.share * total / sum(_size(linear) for linear in linears)
-            positions = _by_linear(lm, scores(sign), share)
+            positions = _by_linear(lm, scores, parameters.share * total / targeted)
         if len(positions) == 0:
             raise TemperamentError("no weight serves either pole", "use texts that differ in what they say")
         edits.append(SubnetworkEdit(shapes_of(lm.linears), positions))
@@ -155,13 +147,13 @@ def _gradient(pair: SaliencyPair, linear: LinearSite, permuted: int | None) -> T
     return gradient.flatten()[torch.randperm(gradient.numel(), generator=generator)].view_as(gradient)
 
 
-def _statistics(lm: LoadedModel, plus: Persona, minus: Persona) -> dict[str, Any]:
-    """Weights by pole, layer and kind of module, and how many both poles share."""
+def _described(lm: LoadedModel, plus: Persona, minus: Persona) -> dict[str, Any]:
+    """Weights by pole, layer and kind of module; no weight serves both poles."""
     result: dict[str, Any] = {}
     sites = {linear.name: linear for linear in lm.linears}
     for persona in (plus, minus):
         edit = _edit(persona)
-        layers = [0] * len(lm.neurons)
+        layers = [0] * lm.depth
         modules: dict[str, int] = {}
         for name, positions in edit.parts():
             layers[sites[name].layer] += len(positions)
@@ -169,8 +161,7 @@ def _statistics(lm: LoadedModel, plus: Persona, minus: Persona) -> dict[str, Any
         result[persona.pole] = len(edit.positions)
         result.setdefault("by_layer", {})[persona.pole] = layers
         result.setdefault("by_module", {})[persona.pole] = modules
-    shared = torch.isin(_edit(plus).positions, _edit(minus).positions, assume_unique=True)
-    return {**result, "shared": int(shared.sum()), "of": _edit(plus).total}
+    return {**result, "of": _edit(plus).total}
 
 
 def _edit(persona: Persona) -> SubnetworkEdit:

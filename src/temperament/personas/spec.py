@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from temperament.errors import TemperamentError
@@ -9,26 +10,34 @@ from temperament.personas.file import open_persona
 from temperament.personas.plan import Plan
 
 
-def read_plan(spec: str) -> Plan:
-    """The plan that ``spec`` writes; the strength is 1 where none is given.
+def read_plan(spec: str, note: Callable[[str], None] | None = None) -> Plan:
+    """The plan that ``spec`` writes.
 
-    A file whose own name holds a ``+`` or ends in ``:NUMBER`` must stand alone.
+    Where no strength is given it is that of the file's dial, which ``note`` is told of, or 1. A file whose own name
+    holds a ``+`` or ends in ``:NUMBER`` must stand alone.
     """
     path, strength = _strength(spec)
     if "+" in spec and not Path(path).is_file():
-        return Plan(tuple(item for part in spec.split("+") for item in read_plan(part).items))
+        return Plan(tuple(item for part in spec.split("+") for item in read_plan(part, note).items))
     if not path:
         raise TemperamentError("a persona to wear has no file name", "write FILE or FILE:STRENGTH, several joined by +")
-    return Plan.of(open_persona(path), strength)
+    persona = open_persona(path)
+    if strength is None and persona.dial:
+        if note:
+            dial = persona.dial
+            reached = "reaches" if dial.reached else "comes closest to"
+            note(f"{path} is worn at its dialled strength {dial.strength:g}, which {reached} {dial.target}")
+        return persona.dialled
+    return Plan.of(persona, 1.0 if strength is None else strength)
 
 
-def _strength(spec: str) -> tuple[str, float]:
+def _strength(spec: str) -> tuple[str, float | None]:
     path, mark, tail = spec.rpartition(":")
     if not mark or not path or Path(spec).is_file():
-        return spec, 1.0
+        return spec, None
     try:
         return path, float(tail)
     except ValueError:
         if "+" not in tail and Path(path).is_file():
             raise TemperamentError(f"the strength {tail!r} of {path!r} is not a number", "write FILE:0.8") from None
-        return spec, 1.0
+        return spec, None

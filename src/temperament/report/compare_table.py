@@ -16,7 +16,7 @@ from temperament.report.tables import cost_text, interval, plain_table
 _COLUMNS = {
     "separation": ("separation\n(nats/token)", 0.0),
     "auc": ("AUC", 0.5),
-    "transfer_separation": ("trans-\nfer", 0.0),
+    "transfer_auc": ("transfer\nAUC", 0.5),
     "generation": ("answers", 0.0),
 }
 

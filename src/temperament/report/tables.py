@@ -127,7 +127,7 @@ def extraction_table(result: Mapping[str, Any]) -> Table:
         "method": f"{result['method']} {_pairs(result['parameters'])}",
         "items": f"{result['items']['plus']} plus, {result['items']['minus']} minus",
         "tokens counted": f"{result['tokens']['plus']} plus, {result['tokens']['minus']} minus",
-        **next(facts(result[kind]) for kind, facts in _KINDS.items() if kind in result),
+        **next((facts(result[kind]) for kind, facts in _KINDS.items() if kind in result), {}),
         "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()),
         "file sizes": ", ".join(f"{pole} {size / 1e6:.2f} MB" for pole, size in result["bytes"].items()),
     }
@@ -160,11 +160,32 @@ def _vector_facts(vectors: Mapping[str, Any]) -> dict[str, str]:
     return {"heads": f"{len(heads)} of {vectors['of']}", "best probes": f"{shown}{' …' if len(heads) > 8 else ''}"}
 
 
+def _lora_facts(lora: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        f"training, {pole}": f"{own['steps']} steps in {own['seconds']:.0f} s; loss by epoch (nats/token) "
+        + " ".join(f"{value:.2f}" for value in own["loss_by_epoch"])
+        for pole, own in lora.items()
+    }
+
+
+def _subnetwork_facts(subnetwork: Mapping[str, Any]) -> dict[str, str]:
+    facts = {
+        "weights": f"{subnetwork['plus']} of the plus pole, {subnetwork['minus']} of the minus pole, "
+        f"of {subnetwork['of']} ({100 * subnetwork['plus'] / subnetwork['of']:.2g} % each)"
+    }
+    for pole in ("plus", "minus"):
+        facts[f"by layer, {pole}"] = " ".join(map(str, subnetwork["by_layer"][pole]))
+        facts[f"by module, {pole}"] = _pairs(subnetwork["by_module"][pole])
+    return facts
+
+
 #: How the statistics of each kind of edit are worded.
 _KINDS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     "masks": _mask_facts,
     "neurons": _neuron_facts,
     "vectors": _vector_facts,
+    "lora": _lora_facts,
+    "subnetwork": _subnetwork_facts,
 }
 
 

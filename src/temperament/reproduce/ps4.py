@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from temperament.evaluation.bootstrap import Measured
-from temperament.evaluation.choices import Choices, choice_array
+from temperament.evaluation.choices import TwoChoice, choice_array
 from temperament.evaluation.two_choice import affirmation, one_sided, two_choice
 from temperament.personas import Plan
 from temperament.reproduce.bench import Bench, control
@@ -87,7 +87,7 @@ def _broken(rows: Sequence[Row]) -> list[str]:
 
 
 def _unworn(bench: Bench, persona: PublicPersona, row: Row) -> None:
-    base = choice_array(bench.ledger.run(Choices(persona.choices, persona.name), Plan(), "unworn"))
+    base = choice_array(bench.ledger.run(TwoChoice(persona.choices, persona.name), Plan(), "unworn"))
     habit = affirmation(persona.choices)
     if habit["affirmation_untold"]:
         bench.note(
@@ -104,7 +104,7 @@ def _unworn(bench: Bench, persona: PublicPersona, row: Row) -> None:
 
 def _method(bench: Bench, persona: PublicPersona, row: Row) -> None:
     candidate = bench.candidate(persona.name, persona.calibration, row)
-    items, poles = Choices(persona.choices, persona.name), (candidate.plus, candidate.minus)
+    items, poles = TwoChoice(persona.choices, persona.name), (candidate.plus, candidate.minus)
     found = bench.sides(items, poles, row.name)
     plus, minus = choice_array(found.plus), choice_array(found.minus)
     row.add(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from temperament.atomic import finite
 from temperament.evaluation.bootstrap import Measured
 
 #: ``paper``: printed there, measured on another model; ``control``: what a method without meaning gives.
@@ -108,12 +108,3 @@ class Reproduced:
 
 def _plain(figure: Figure) -> Any:
     return finite(figure.as_json() if isinstance(figure, Measured) else figure)
-
-
-def finite(value: Any) -> Any:
-    """The same JSON value with null for every number that is none."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

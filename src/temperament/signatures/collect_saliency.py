@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from temperament.models.dialogue import Encoded
 from temperament.signatures.batches import Batch, length_buckets
 from temperament.signatures.collect import MAX_TOKENS, Progress, encode_all, padding_id, run_provenance
 from temperament.signatures.saliency import PARTS, LinearSaliency, SaliencyPair, products
-from temperament.signatures.saliency_store import SaliencyFolder
+from temperament.signatures.saliency_store import SaliencyFolder, Unfinished
 
 #: Padded tokens and rows of a batch; its activations are kept for the backward pass.
 BATCH_TOKENS, BATCH_ROWS = 2048, 64
@@ -38,10 +37,49 @@ class _Work:
     """One batch: where its products go (``gradient`` part or None, ``fisher`` part) and with which weights."""
 
     batch: Batch
+    pole: Pole | None
     gradient: str | None
     sign: float
     fisher: str
     share: float
+
+
+@dataclass
+class _Group:
+    """Some layers in work: the sums of each Linear, (parts, outputs, inputs) fp32, and how many batches they cover.
+
+    An interrupt in the middle of a backward pass leaves some Linears a batch ahead of the others; ``covered`` tells
+    them apart, so that the work done is kept and no batch is counted twice. ``torn`` names the Linear that is being
+    added to at the moment.
+    """
+
+    linears: Sequence[LinearSite]
+    sums: dict[str, Tensor]
+    covered: dict[str, int] = field(default_factory=dict)
+    torn: str | None = None
+
+    def __post_init__(self) -> None:
+        for site in self.linears:
+            self.covered.setdefault(site.name, 0)
+
+    @property
+    def done(self) -> int:
+        """Batches that every Linear has."""
+        return min(self.covered.values())
+
+    def add(self, index: int, work: _Work, site: LinearSite, x: Tensor, delta: Tensor) -> None:
+        """Add the products of batch ``index``; ``x`` and ``delta`` (rows, tokens, width)."""
+        if self.covered[site.name] > index:
+            return
+        # padding stands behind all that is scored: its δ is exactly 0
+        gradient, fisher = products(x.flatten(0, 1), delta.flatten(0, 1))
+        total = self.sums[site.name]
+        self.torn = site.name
+        if work.gradient:
+            total[PARTS.index(work.gradient)].add_(gradient, alpha=work.sign)
+        total[PARTS.index(work.fisher)].add_(fisher, alpha=work.share)
+        self.covered[site.name] = index + 1
+        self.torn = None
 
 
 def saliency_provenance(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int) -> dict[str, str]:
@@ -54,6 +92,8 @@ def saliency_provenance(lm: LoadedModel, contrast: Contrast, neutral: Sequence[s
     }
 
 
+@torch.inference_mode(False)  # a caller's inference mode or no_grad must not keep gradients from being computed
+@torch.enable_grad()
 def collect_saliency(
     lm: LoadedModel,
     contrast: Contrast,
@@ -76,41 +116,42 @@ def collect_saliency(
     provenance = saliency_provenance(lm, contrast, neutral, seed)
     queue = _queue(lm, contrast, neutral, seed)
     groups = layer_groups(lm.linears, memory)
-    key = hashlib.sha256(json.dumps([provenance, len(queue), len(groups)]).encode()).hexdigest()
+    names = [[site.name for site in linears] for linears in groups]
+    settings = [provenance, BATCH_TOKENS, BATCH_ROWS, len(queue), names]
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     store = SaliencyFolder(folder, key) if folder else None
-    total, done = len(queue) * len(groups), 0
     held: dict[str, LinearSaliency] = {}
     for index, linears in enumerate(groups):
         if store and store.has(index):
-            done += len(queue)
             continue
-        sums, begin = store.unfinished(index) if store else ({}, 0)
-        if not sums:
-            sums = {site.name: torch.zeros(len(PARTS), *site.shape, device=lm.device) for site in linears}
-        sums = {name: value.to(lm.device) for name, value in sums.items()}
-        done += begin
-        finished = begin
+        group = _group(lm, linears, store.unfinished(index) if store else None)
         try:
-            for work in queue[begin:]:
-                _add(lm, linears, work, sums)
-                finished += 1
-                done += 1
+            for number in range(group.done, len(queue)):
+                _add(lm, group, number, queue[number])
                 if progress:
-                    progress(done, total)
+                    progress(index * len(queue) + number + 1, len(groups) * len(queue))
         except BaseException:
-            if store and finished > begin:
-                store.keep(index, finished, sums)
+            if store and group.torn is None and any(group.covered.values()):
+                store.keep(index, group.covered, group.sums)
             raise
-        parts = {name: LinearSaliency(*value.bfloat16().cpu().unbind()) for name, value in sums.items()}
+        parts = {name: LinearSaliency(*value.bfloat16().cpu().unbind()) for name, value in group.sums.items()}
         if store:
             store.save(index, parts)
         else:
             held |= parts
-    tokens = {pole: sum(len(item.ids) - item.start for item in _encoded(lm, contrast, pole)) for pole in POLES}
+    scored = [(work.pole, len(item.ids) - item.start) for work in queue for item in work.batch.items]
+    tokens = {pole: sum(count for own, count in scored if own == pole) for pole in POLES}
     if store:
-        names = [[site.name for site in linears] for linears in groups]
         return store.finish(names, provenance, contrast.group_keys, tokens)
     return SaliencyPair(tuple(held), held.__getitem__, provenance, contrast.group_keys, tokens)
+
+
+def _group(lm: LoadedModel, linears: Sequence[LinearSite], unfinished: Unfinished | None) -> _Group:
+    """Layers to work on, from the beginning or from where an interruption left them."""
+    if unfinished is None:
+        return _Group(linears, {s.name: torch.zeros(len(PARTS), *s.shape, device=lm.device) for s in linears})
+    sums, covered = unfinished
+    return _Group(linears, {name: value.to(lm.device) for name, value in sums.items()}, covered)
 
 
 def layer_groups(linears: Sequence[LinearSite], memory: int) -> list[list[LinearSite]]:
@@ -129,24 +170,24 @@ def layer_groups(linears: Sequence[LinearSite], memory: int) -> list[list[Linear
 
 
 def _queue(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int) -> list[_Work]:
-    """All batches. Plus texts of half one and minus texts of half two go into ``first``, the others into ``second``."""
+    """All batches. Plus texts of half one and minus texts of half two go into ``first``, the others into ``second``.
+
+    Of an odd number of texts the larger half is the first of plus and the second of minus: what ``shuffled`` makes of
+    them has as many on either side.
+    """
     queue: list[_Work] = []
     for pole in POLES:
         examples = sorted(contrast.pole(pole), key=lambda example: example.text)
         random.Random(f"{seed} {pole}").shuffle(examples)
-        middle = (len(examples) + 1) // 2
+        middle = (len(examples) + (pole == "plus")) // 2
         for half, part in enumerate((examples[:middle], examples[middle:])):
             slot = "first" if (half == 0) == (pole == "plus") else "second"
             sign = (1 if pole == "plus" else -1) / len(examples)
             share = 0.5 / len(examples)
             batches = _batches(lm, encode_all(lm, part, "response"))
-            queue += [_Work(batch, slot, sign, "poles", share) for batch in batches]
+            queue += [_Work(batch, pole, slot, sign, "poles", share) for batch in batches]
     passages = [_passage(lm, text) for text in neutral]
-    return queue + [_Work(batch, None, 0.0, "neutral", 1 / len(passages)) for batch in _batches(lm, passages)]
-
-
-def _encoded(lm: LoadedModel, contrast: Contrast, pole: Pole) -> list[Encoded]:
-    return encode_all(lm, contrast.pole(pole), "response")
+    return queue + [_Work(batch, None, None, 0.0, "neutral", 1 / len(passages)) for batch in _batches(lm, passages)]
 
 
 def _passage(lm: LoadedModel, text: str) -> Encoded:
@@ -160,21 +201,16 @@ def _batches(lm: LoadedModel, items: Sequence[Encoded]) -> list[Batch]:
     return length_buckets(items, padding=padding_id(lm), tokens=BATCH_TOKENS, rows=BATCH_ROWS, positions=positions)
 
 
-def _add(lm: LoadedModel, linears: Sequence[LinearSite], work: _Work, sums: dict[str, Tensor]) -> None:
-    """Run one batch forwards and backwards and add its products to ``sums``."""
+def _add(lm: LoadedModel, group: _Group, index: int, work: _Work) -> None:
+    """Run batch ``index`` forwards and backwards and add its products to the sums."""
     batch = work.batch
 
     def see(site: LinearSite, x: Tensor, delta: Tensor) -> None:
-        # padding stands behind all that is scored: its δ is exactly 0
-        gradient, fisher = products(x.flatten(0, 1), delta.flatten(0, 1))
-        total = sums[site.name]
-        if work.gradient:
-            total[PARTS.index(work.gradient)].add_(gradient, alpha=work.sign)
-        total[PARTS.index(work.fisher)].add_(fisher, alpha=work.share)
+        group.add(index, work, site, x, delta)
 
     # the fused attention's backward pass is slow on CPUs
     kernel = sdpa_kernel(SDPBackend.MATH) if lm.device.type == "cpu" else nullcontext()
-    with _watching(lm, linears, see), torch.enable_grad(), kernel:
+    with _watching(lm, group.linears, see), kernel:
         first = min(item.start for item in batch.items) - 1
         keep = torch.arange(first, batch.ids.shape[1], device=lm.device)
         logits = lm.model(input_ids=batch.ids.to(lm.device), use_cache=False, logits_to_keep=keep).logits
@@ -195,25 +231,22 @@ def _objective(logits: Tensor, batch: Batch, first: int) -> Tensor:
 
 
 @contextmanager
-def _watching(lm: LoadedModel, linears: Sequence[LinearSite], see: Any) -> Iterator[None]:
+def _watching(
+    lm: LoadedModel, linears: Sequence[LinearSite], see: Callable[[LinearSite, Tensor, Tensor], None]
+) -> Iterator[None]:
     """Call ``see(site, x, δ)`` for each Linear during a backward pass that computes no weight gradients."""
-    handles = []
-    trainable = [parameter for parameter in lm.model.parameters() if parameter.requires_grad]
-    embeddings = lm.model.get_input_embeddings()
-    try:
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        handles.append(embeddings.register_forward_hook(lambda _, __, output: output.requires_grad_()))
+    with ExitStack() as stack:
+        for parameter in lm.model.parameters():
+            if parameter.requires_grad:
+                stack.callback(parameter.requires_grad_, True)
+                parameter.requires_grad_(False)
+        embeddings = lm.model.get_input_embeddings()
+        stack.callback(embeddings.register_forward_hook(lambda _, __, output: output.requires_grad_()).remove)
         for site in linears:
 
             def watch(_: nn.Module, args: tuple[Tensor, ...], output: Tensor, site: LinearSite = site) -> None:
                 x = args[0].detach()
                 output.register_hook(lambda delta: see(site, x, delta))  # type: ignore[no-untyped-call]
 
-            handles.append(lm.module(site.name).register_forward_hook(watch))
+            stack.callback(lm.module(site.name).register_forward_hook(watch).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for parameter in trainable:
-            parameter.requires_grad_(True)

@@ -17,12 +17,16 @@ from temperament.errors import TemperamentError
 from temperament.signatures.saliency import PARTS, LinearSaliency, SaliencyPair
 
 FORMAT_VERSION = 1
+INDEX = "saliency.safetensors"
 _REMEDY = "delete it and run the extraction again"
 _KIND = "saliency file"
 
+#: The sums of an interrupted group, and how many batches those of each Linear cover.
+Unfinished = tuple[dict[str, Tensor], dict[str, int]]
+
 
 class SaliencyFolder:
-    """The files of one collection; ``key`` identifies the run they belong to."""
+    """The files of one collection; ``key`` identifies the run they belong to, in every one of them."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self._folder, self._key = folder, key
@@ -34,26 +38,38 @@ class SaliencyFolder:
     def _partial(self) -> Path:
         return self._folder / "saliency-partial.safetensors"
 
+    @property
+    def _index(self) -> Path:
+        return self._folder / INDEX
+
     def has(self, index: int) -> bool:
         """Whether the group is finished; a damaged or foreign file is no work done."""
-        return _header(self._path(index)).get("key") == self._key
+        return self._own(self._path(index)) is not None
 
-    def unfinished(self, index: int) -> tuple[dict[str, Tensor], int]:
-        """The sums of an interrupted group and how many batches they cover; ({}, 0) if there are none."""
-        header = _header(self._partial)
-        if header.get("key") != self._key or header.get("group") != index:
-            return {}, 0
-        tensors, _ = read_container(self._partial, kind=_KIND, remedy=_REMEDY)
-        return tensors, int(header["done"])
+    def unfinished(self, index: int) -> Unfinished | None:
+        """The sums of an interrupted group, if there are any."""
+        found = self._own(self._partial)
+        if found is None or found[1]["group"] != index:
+            return None
+        return found[0], found[1]["covered"]
 
-    def keep(self, index: int, done: int, sums: Mapping[str, Tensor]) -> None:
+    def _own(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The content of an intact file of this run, or None."""
+        try:
+            tensors, header = read_container(path, kind=_KIND, remedy=_REMEDY)
+        except TemperamentError:
+            return None
+        return (tensors, header) if header.get("key") == self._key else None
+
+    def keep(self, index: int, covered: Mapping[str, int], sums: Mapping[str, Tensor]) -> None:
         """Keep the sums of an interrupted group."""
-        write_container(self._partial, sums, {"key": self._key, "group": index, "done": done})
+        write_container(self._partial, sums, {"key": self._key, "group": index, "covered": dict(covered)})
 
     def save(self, index: int, parts: Mapping[str, LinearSaliency]) -> None:
-        """Write a finished group."""
+        """Write a finished group; what an index says of files of another run holds no longer."""
+        self._index.unlink(missing_ok=True)
         tensors = {name: torch.stack([getattr(part, field) for field in PARTS]) for name, part in parts.items()}
-        write_container(self._path(index), tensors, {"format_version": FORMAT_VERSION, "key": self._key})
+        write_container(self._path(index), tensors, {"key": self._key})
         self._partial.unlink(missing_ok=True)
 
     def finish(
@@ -63,35 +79,42 @@ class SaliencyFolder:
         texts: frozenset[str],
         tokens: Mapping[Pole, int],
     ) -> SaliencyPair:
-        """Write the index of all groups; from now on ``load_saliency`` finds them."""
+        """Write the index of all groups, after which ``load_saliency`` finds them, and remove files of other runs."""
         header = {
             "format_version": FORMAT_VERSION,
             "kind": "saliency",
+            "key": self._key,
             "provenance": dict(provenance),
             "groups": sorted(texts),
             "tokens": dict(tokens),
             "files": [[self._path(index).name, list(names)] for index, names in enumerate(groups)],
         }
-        write_container(self._folder / "saliency.safetensors", {}, header)
+        write_container(self._index, {}, header)
+        for path in self._folder.glob("saliency-*.safetensors"):
+            if path not in {self._path(index) for index in range(len(groups))}:
+                path.unlink(missing_ok=True)
         return load_saliency(self._folder)
 
 
 def load_saliency(folder: Path) -> SaliencyPair:
     """Read the index; statistics are read, and verified, when they are asked for."""
-    path = folder / "saliency.safetensors"
+    path = folder / INDEX
     _, header = read_container(path, kind=_KIND, remedy=_REMEDY)
     try:
         if header["format_version"] != FORMAT_VERSION or header["kind"] != "saliency":
             raise ValueError(f"format {header['format_version']!r}")
         where = {name: folder / file for file, names in header["files"] for name in names}
-        provenance, groups = dict(header["provenance"]), frozenset(header["groups"])
+        provenance, groups, key = dict(header["provenance"]), frozenset(header["groups"]), header["key"]
         tokens: dict[Pole, int] = {pole: int(header["tokens"][pole]) for pole in POLES}
     except (KeyError, TypeError, ValueError) as error:
         raise TemperamentError(f"{path} is damaged ({error!r})", _REMEDY) from None
 
     @lru_cache(maxsize=1)
     def group(file: Path) -> dict[str, Tensor]:
-        return read_container(file, kind=_KIND, remedy=_REMEDY)[0]
+        tensors, own = read_container(file, kind=_KIND, remedy=_REMEDY)
+        if own.get("key") != key:
+            raise TemperamentError(f"{file} belongs to another collection than {path}", _REMEDY)
+        return tensors
 
     def read(name: str) -> LinearSaliency:
         tensors = group(where[name])
@@ -105,17 +128,12 @@ def load_saliency(folder: Path) -> SaliencyPair:
 
 
 def find_saliency(folder: Path, provenance: Mapping[str, str]) -> SaliencyPair | None:
-    """Saved statistics with exactly this provenance, or None."""
-    if not (folder / "saliency.safetensors").is_file():
-        return None
-    pair = load_saliency(folder)
-    return pair if pair.provenance == dict(provenance) else None
-
-
-def _header(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        return {}
+    """Saved statistics with exactly this provenance, every file of them intact, or None."""
     try:
-        return read_container(path, kind=_KIND, remedy=_REMEDY)[1]
+        pair = load_saliency(folder)
+        if pair.provenance != dict(provenance):
+            return None
+        _ = pair.hash  # reads every file; whoever uses the statistics asks for it
     except TemperamentError:
-        return {}
+        return None
+    return pair

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
 from temperament.models.load import WearSession
-from temperament.personas import MaskEdit, Persona, Plan, PromptEdit, SubnetworkEdit
+from temperament.personas import FewShotEdit, LoraEdit, MaskEdit, Persona, Plan, PromptEdit, SubnetworkEdit
+from temperament.wear.adapters import wear_lora
 from temperament.wear.masks import wear_masks, wear_subnetwork
 from temperament.wear.rows import ROW_KINDS, combined_rows, row_kind, row_of, wear_rows
 
@@ -45,9 +46,14 @@ def wear(lm: LoadedModel, worn: Worn | Sequence[Worn], strength: float = 1.0) ->
                 wear_masks(lm, persona.edit.masks(lm), share, session.stack)
             elif isinstance(persona.edit, SubnetworkEdit):
                 wear_subnetwork(lm, persona.edit, share, session.stack)
+            elif isinstance(persona.edit, LoraEdit):
+                wear_lora(lm, persona.edit, share, session.stack)
             elif isinstance(persona.edit, PromptEdit):
                 session.stack.callback(setattr, lm, "system_prompt", lm.system_prompt)
                 lm.system_prompt = "\n\n".join(filter(None, (lm.system_prompt, persona.edit.text)))
+            elif isinstance(persona.edit, FewShotEdit):
+                session.stack.callback(setattr, lm, "examples", lm.examples)
+                lm.examples = (*lm.examples, persona.edit.turns)
         if any(edits):
             wear_rows(lm, session, edits)
         session.stack.callback(setattr, lm, "worn", lm.worn)
@@ -82,7 +88,7 @@ def _check_rows(plans: Sequence[Plan]) -> None:
     for row, plan in enumerate(plans):
         for persona, _ in plan.active:
             if row_kind(persona.edit) is None:
-                kinds = " and ".join(kind.edit.kind for kind in ROW_KINDS)
+                kinds = ", ".join(kind.edit.kind for kind in ROW_KINDS)
                 raise TemperamentError(
                     f"row {row} wears {persona.name!r}, a {persona.kind} persona, but only {kinds} personas can "
                     "differ by row",

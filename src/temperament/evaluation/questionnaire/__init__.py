@@ -11,7 +11,7 @@ from temperament.evaluation.questionnaire.scores import (
     effects,
     facet_scores,
 )
-from temperament.evaluation.questionnaire.wording import PRESENTATIONS, Presentation, Wording
+from temperament.evaluation.questionnaire.wording import PRESENTATIONS, Presentation, Wording, find_presentations
 
 __all__ = [
     "PRESENTATIONS",
@@ -27,6 +27,7 @@ __all__ = [
     "effects",
     "facet_scores",
     "find_norms",
+    "find_presentations",
     "read_items",
     "read_norms",
     "resolve_items",

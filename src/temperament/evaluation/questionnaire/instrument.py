@@ -15,8 +15,8 @@ from temperament.evaluation.bootstrap import Array
 from temperament.evaluation.instrument import Record, text_digest
 from temperament.evaluation.questionnaire.wording import PRESENTATIONS, VALUES, Presentation
 from temperament.evaluation.score import score_responses
+from temperament.evaluation.scored_items import encode_reply
 from temperament.models import LoadedModel
-from temperament.models.dialogue import Encoded
 
 #: Items put to the model at a time; their records are complete, and kept, before the next begin.
 _ITEMS = 8
@@ -58,7 +58,7 @@ class Questionnaire:
         for begin in range(0, len(todo), _ITEMS):
             part = todo[begin : begin + _ITEMS]
             rows = [
-                _encode(lm, presentation.prompt(self.items[index]), response)
+                encode_reply(lm, presentation.prompt(self.items[index]), response)
                 for index in part
                 for presentation in self.presentations
                 for response in presentation.responses
@@ -89,13 +89,3 @@ class Questionnaire:
                 for row, presentation in enumerate(self.presentations)
             },
         }
-
-
-def _encode(lm: LoadedModel, prompt: str, response: str) -> Encoded:
-    row = lm.encode(prompt, response)
-    if len(row.ids) <= row.start:
-        raise TemperamentError(
-            f"the item {prompt[:50]!r} fills all {lm.max_tokens} tokens of the model, so no answer fits",
-            "shorten the system prompt that is worn",
-        )
-    return row

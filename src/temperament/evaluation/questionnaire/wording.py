@@ -7,6 +7,7 @@ from typing import Literal
 
 from temperament.calibration.items import Item
 from temperament.calibration.questionnaire_items import first_person
+from temperament.errors import TemperamentError
 
 Order = Literal["ascending", "descending"]
 Labels = Literal["letters", "numerals"]
@@ -95,3 +96,10 @@ PRESENTATIONS: dict[str, tuple[Presentation, ...]] = {
     "standard": _crossed((0, "letters"), (1, "numerals"), (2, "letters")),
     "full": _crossed(*((index, labels) for index in range(3) for labels in _LABELS)),
 }
+
+
+def find_presentations(name: str) -> tuple[Presentation, ...]:
+    """The set of presentations of that name, or an error that lists all names."""
+    if name not in PRESENTATIONS:
+        raise TemperamentError(f"there are no presentations {name!r}", f"use one of {', '.join(PRESENTATIONS)}")
+    return PRESENTATIONS[name]

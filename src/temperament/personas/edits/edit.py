@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -15,10 +16,14 @@ from temperament.models import LoadedModel
 
 @dataclass(frozen=True)
 class Content:
-    """An edit as a file holds it: tensors, and one plain JSON value that describes them."""
+    """An edit as a file holds it: tensors, and one plain JSON value that describes them.
+
+    ``folder`` is that of the file it was read from, for edits that refer to other files.
+    """
 
     tensors: Mapping[str, Tensor]
     header: Any
+    folder: Path | None = None
 
     @property
     def json(self) -> str:
@@ -60,6 +65,15 @@ class Edit(Protocol):
     @staticmethod
     def read(content: Content, pole: Pole) -> Edit:
         """The inverse of ``content``; ValueError or ``TemperamentError`` for anything damaged."""
+        ...
+
+
+@runtime_checkable
+class Referring(Protocol):
+    """An edit whose file refers to other files."""
+
+    def beside(self, file: Path) -> Edit:
+        """The edit as a persona ``file`` refers to it; what it refers to is there afterwards."""
         ...
 
 

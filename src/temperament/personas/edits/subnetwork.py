@@ -21,6 +21,8 @@ from temperament.errors import TemperamentError
 from temperament.models import LinearSite, LoadedModel
 from temperament.personas.edits.edit import Content, expect_tensors
 
+#: Byte planes of a gap; the upper ones are zeros, which take next to no room.
+_PLANES = 8
 #: Largest strength: 1 removes the weights, 2 turns their sign.
 STRONGEST = 2.0
 
@@ -106,11 +108,13 @@ class SubnetworkEdit:
         expect_tensors(content, "gaps")
         if any(rows < 1 or columns < 1 for _, rows, columns in header.linears):
             raise ValueError("a Linear has no weights")
+        total = sum(rows * columns for _, rows, columns in header.linears)
+        if header.count > total:
+            raise ValueError(f"{header.count} positions are more than the {total} weights of the model")
         positions = unpacked_gaps(checked_tensor(content.tensors, "gaps", torch.uint8, 1), header.count)
-        edit = SubnetworkEdit(tuple(header.linears), positions)
-        if int(positions[-1]) >= edit.total:
-            raise ValueError(f"a position lies outside the {edit.total} weights of the model")
-        return edit
+        if positions[0] < 0 or positions[-1] >= total or (positions.diff() <= 0).any():  # gaps can overflow
+            raise ValueError(f"a position lies outside the {total} weights of the model")
+        return SubnetworkEdit(tuple(header.linears), positions)
 
 
 def shapes_of(linears: tuple[LinearSite, ...]) -> tuple[tuple[str, int, int], ...]:
@@ -121,7 +125,7 @@ def shapes_of(linears: tuple[LinearSite, ...]) -> tuple[tuple[str, int, int], ..
 def packed_gaps(positions: Tensor) -> Tensor:
     """Ascending positions as the gaps between them, byte plane by byte plane, compressed; uint8."""
     gaps = np.diff(positions.numpy(), prepend=-1) - 1
-    planes = gaps.astype("<u4").view(np.uint8).reshape(-1, 4).T
+    planes = gaps.astype("<u8").view(np.uint8).reshape(-1, _PLANES).T
     return torch.from_numpy(np.frombuffer(zlib.compress(planes.tobytes(), 9), dtype=np.uint8).copy())
 
 
@@ -129,10 +133,10 @@ def unpacked_gaps(packed: Tensor, count: int) -> Tensor:
     """The inverse of ``packed_gaps``; ValueError unless exactly ``count`` gaps are held."""
     stream = zlib.decompressobj()
     try:
-        data = stream.decompress(packed.numpy().tobytes(), 4 * count)
-    except zlib.error as error:
+        data = stream.decompress(packed.numpy().tobytes(), _PLANES * count)
+    except (zlib.error, OverflowError, MemoryError) as error:
         raise ValueError(f"the positions cannot be unpacked ({error})") from None
-    if len(data) != 4 * count or not stream.eof or stream.unused_data:
+    if len(data) != _PLANES * count or not stream.eof or stream.unused_data:
         raise ValueError(f"other than {count} positions are held")
-    gaps = np.frombuffer(data, dtype=np.uint8).reshape(4, -1).T.copy().view("<u4").ravel()
+    gaps = np.frombuffer(data, dtype=np.uint8).reshape(_PLANES, -1).T.copy().view("<u8").ravel()
     return torch.from_numpy(np.cumsum(gaps.astype(np.int64) + 1) - 1)

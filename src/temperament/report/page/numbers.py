@@ -25,16 +25,27 @@ HEADINGS = {
         "Separation", "nats/token", 2, 0.0, "how far plus and minus pull the poles' statements apart"
     ),
     "auc": Heading("AUC", "0–1", 2, 0.5, "how well the change tells the two poles' statements apart"),
+    "own_words": Heading(
+        "Own words", "nats/token", 2, 0.0, "change of the worn pole's own statements; below 0 they become less likely"
+    ),
     "transfer_separation": Heading(
         "Transfer separation", "nats/token", 2, 0.0, "the same on statements of another instrument"
     ),
     "transfer_auc": Heading("Transfer AUC", "0–1", 2, 0.5, "the same on statements of another instrument"),
+    "transfer_separation_question": Heading(
+        "Transfer, other question", "nats/token", 2, 0.0, "transfer separation behind another question"
+    ),
+    "transfer_auc_question": Heading(
+        "Transfer AUC, other question", "0–1", 2, 0.5, "transfer AUC behind another question"
+    ),
     "generation": Heading("Generation", "local judge", 2, 0.0, "trait in freely written answers, plus minus minus"),
     "two_choice": Heading("Two-choice", "%", 0, 50.0, "share of fitting choices, two-sided"),
     "questionnaire": Heading("Questionnaire", "trait score", 2, None, "items scored by the options' log-probabilities"),
     "perplexity": Heading("Perplexity", "ratio", 2, 1.0, "cost on neutral text, worn to unworn, costlier pole"),
     "fluency": Heading("Fluency", "generated text", 2, None, "how readable what it writes is to the unworn model"),
     "capability": Heading("Capability", "accuracy", 2, None, "knowledge and common sense kept"),
+    "hellaswag": Heading("HellaSwag", "points", 1, 0.0, "change of accuracy, the worse pole"),
+    "mmlu": Heading("MMLU", "points", 1, 0.0, "change of accuracy, the worse pole"),
     "drift": Heading("Drift", "per turn", 2, None, "trait by turn of a dialogue"),
 }
 

@@ -1,0 +1,101 @@
+"""``temperament dial``: the strength of each pole for a target score within a budget, kept in its persona file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from temperament.atomic import ensure_folder
+from temperament.cli.console import out, print_json, progress_steps, tell, working
+from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Limit, Model, Revision
+
+
+def command(
+    plus: Annotated[
+        Path, typer.Option("--plus", help="Persona of the plus pole. Example: --plus outgoing/plus.persona")
+    ],
+    minus: Annotated[
+        Path, typer.Option("--minus", help="Persona of the minus pole. Example: --minus outgoing/minus.persona")
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            help="Texts to tune on: built-in name or file, of which the validation split is taken. "
+            "Example: --data extraversion",
+        ),
+    ],
+    model: Model = "smollm2-135m",
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            help="Standard deviations above the unworn score, or a score in nats per token, towards each persona's "
+            "pole. Example: --target +1sd",
+        ),
+    ] = "+1sd",
+    budget: Annotated[
+        float, typer.Option("--budget", help="Largest perplexity ratio on neutral text. Example: --budget 1.25")
+    ] = 1.10,
+    closest: Annotated[
+        bool,
+        typer.Option(
+            "--closest", help="Where the budget ends before the target, keep the largest gain. Example: --closest"
+        ),
+    ] = False,
+    limit: Limit = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples and intervals. Example: --seed 1")
+    ] = 0,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Folder for per-item records; default: dial/ beside the plus persona. Example: --out dial"
+        ),
+    ] = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    revision: Revision = None,
+    json_output: Json = False,
+) -> None:
+    """Find the strength at which each pole reaches a target score within a perplexity budget, and keep it in its file.
+
+    Worn without a strength the file is worn at this one. The texts count from then on among those it must not be
+    evaluated on. If a target is not reached nothing is kept, unless --closest is given. An interrupted run goes on
+    where it stopped when it is started again.
+    """
+    from temperament.calibration import resolve_contrast
+    from temperament.evaluation.dial import Target, check_reached, dial
+    from temperament.evaluation.ledger import Ledger
+    from temperament.evaluation.run import check_pair
+    from temperament.language_model import load
+    from temperament.personas import open_persona
+
+    Target.of(target)
+    poles = open_persona(plus), open_persona(minus)
+    check_pair(*poles)
+    texts = resolve_contrast(data, split="validation", limit=limit, seed=seed)
+    for note in texts.notes:
+        tell(note)
+    with working(f"loading {model}"):
+        lm = load(model, dtype=dtype, device=device, revision=revision)
+    for persona in poles:
+        persona.check_model(lm)
+    records = ensure_folder(folder or plus.parent / "dial")
+    with progress_steps() as progress:
+        ledger = Ledger(lm, records, progress)
+        found = [dial(ledger, persona, texts, target=target, budget=budget, seed=seed) for persona in poles]
+    if not closest:
+        check_reached(found)
+    files = [one.persona.save(path) for one, path in zip(found, (plus, minus), strict=True)]
+    if json_output:
+        print_json(
+            {one.persona.pole: {"file": str(path), **one.as_json()} for one, path in zip(found, files, strict=True)}
+        )
+        return
+    from temperament.report.dial_table import dial_table
+
+    out.print(dial_table(found))
+    out.print(f"kept in {files[0]} and {files[1]}", soft_wrap=True)

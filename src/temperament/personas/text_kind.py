@@ -1,0 +1,67 @@
+"""What methods that use the calibration texts as they are have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from temperament.calibration import Contrast, Example, RolePlay
+from temperament.errors import TemperamentError
+from temperament.models import LoadedModel
+from temperament.personas.kind import MethodKind, Task, without_sparsity
+from temperament.signatures.collect import Progress, encode_all, run_provenance
+from temperament.signatures.texts import TextPair, find_texts, load_texts, save_texts
+
+
+class TextKind(MethodKind[TextPair]):
+    """Methods whose statistics are the texts themselves."""
+
+    statistics = TextPair
+
+    def prepare(self, lm: LoadedModel, task: Task) -> Task:
+        without_sparsity(task)
+        if task.tokens != "response":
+            raise TemperamentError(f"the method {task.method.name} takes whole responses", "use --tokens response")
+        if lm.worn:
+            raise TemperamentError("an extraction starts from the unworn model", "leave lm.wear() first")
+        self.texts(task)
+        return task
+
+    def texts(self, task: Task) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
+        """The texts of both poles and, in a word, what they are."""
+        return *(contrast_of(task).plus, contrast_of(task).minus), "responses"
+
+    def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:
+        return {**run_provenance(lm, task.data.hash, "response", task.seed), "texts": self.texts(task)[2]}
+
+    def collect(
+        self,
+        lm: LoadedModel,
+        task: Task,
+        folder: Path | None,
+        progress: Progress | None,  # noqa: ARG002 - done in no time
+    ) -> TextPair:
+        provenance = self.provenance(lm, task)
+        found = find_texts(folder, provenance) if folder else None
+        if found is None:
+            plus, minus, _ = self.texts(task)
+            found = TextPair(plus, minus, provenance, self.groups(task), {})
+            for pole, texts in (("plus", plus), ("minus", minus)):
+                items = encode_all(lm, texts, "response")
+                found.tokens[pole] = sum(len(item.ids) - item.start for item in items)  # type: ignore[index]
+            if folder:
+                found = save_texts(found, folder)
+        return found
+
+    def groups(self, task: Task) -> frozenset[str]:
+        """Identities of the texts, for leak checks."""
+        return task.data.group_keys
+
+    def load(self, folder: Path) -> TextPair:
+        return load_texts(folder)
+
+
+def contrast_of(task: Task) -> Contrast:
+    """The texts of a task; an error if it is a role to play."""
+    if isinstance(task.data, RolePlay):
+        raise TemperamentError(f"the method {task.method.name} needs texts, not a role to play", "use the source texts")
+    return task.data

@@ -1,0 +1,437 @@
+"""Saliency statistics: G is autograd's, F is summed position by position, and nothing disturbs either."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from expect import counted_passes, refused
+from support import hooks, mixed_contrast
+from torch import Tensor, nn
+
+from temperament.calibration import Contrast, Example
+from temperament.models import LoadedModel
+from temperament.models.architecture import is_transposed
+from temperament.models.dialogue import Encoded
+from temperament.signatures import SaliencyPair, collect_saliency, find_saliency, load_saliency
+from temperament.signatures.collect_saliency import layer_groups, saliency_provenance
+from temperament.signatures.saliency import PARTS, LinearSaliency
+from temperament.signatures.saliency_store import INDEX
+
+COLLECTING = sys.modules["temperament.signatures.collect_saliency"]  # the package has a function of that name
+NEUTRAL = ("The tide comes in twice a day.", "Bread needs flour, water, salt and time.", "Ice floats.")
+#: Bytes of the statistics of one layer of a tiny Llama: two passes, one for each layer.
+ONE_LAYER = 4 * len(PARTS) * 7680
+#: A value rounded to bf16 is off by at most this share of it.
+BF16 = 2.0**-8
+
+
+def objective(lm: LoadedModel, item: Encoded) -> Tensor:
+    """Mean log-probability of the tokens from ``start`` on."""
+    logits = lm.model(input_ids=torch.tensor([item.ids]), use_cache=False).logits[0, item.start - 1 : -1]
+    return torch.log_softmax(logits, -1).gather(-1, torch.tensor(item.ids[item.start :]).unsqueeze(-1)).mean()
+
+
+def responses(lm: LoadedModel, examples: tuple[Example, ...]) -> list[Encoded]:
+    return [lm.encode(example.prompt, example.response) for example in examples]
+
+
+def passages(lm: LoadedModel) -> list[Encoded]:
+    head = lm.tokenizer("").input_ids
+    return [Encoded(tuple(lm.tokenizer(text).input_ids), len(head) + 1) for text in NEUTRAL]
+
+
+def mean_gradient(lm: LoadedModel, items: list[Encoded]) -> dict[str, Tensor]:
+    """Autograd's own gradient of the mean objective, item by item, (outputs, inputs) each."""
+    parameters = {site.name: lm.model.get_parameter(f"{site.name}.weight") for site in lm.linears}
+    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    for item in items:
+        gradients = torch.autograd.grad(objective(lm, item), list(parameters.values()))
+        for name, gradient in zip(parameters, gradients, strict=True):
+            total[name] += gradient / len(items)
+    return {name: value.T if is_transposed(lm.module(name)) else value for name, value in total.items()}
+
+
+def fisher_by_position(lm: LoadedModel, items: list[Encoded]) -> dict[str, Tensor]:
+    """Every position gets a weight of its own; the squares of their gradients are summed, then averaged over items."""
+    total = {site.name: torch.zeros(site.shape) for site in lm.linears}
+    for item in items:
+        own: dict[str, Tensor] = {}
+        with ExitStack() as stack:
+            for site in lm.linears:
+
+                def replace(
+                    module: nn.Module, args: Any, _: Tensor, name: str = site.name, own: dict[str, Tensor] = own
+                ) -> Tensor:
+                    weight: Any = module.weight
+                    weight = weight.detach().T if is_transposed(module) else weight.detach()
+                    own[name] = weight.expand(args[0].shape[1], *weight.shape).clone().requires_grad_()
+                    found = torch.einsum("bti,toi->bto", args[0], own[name])
+                    return found if module.bias is None else found + module.bias  # type: ignore[operator]
+
+                stack.callback(lm.module(site.name).register_forward_hook(replace).remove)
+            gradients = torch.autograd.grad(objective(lm, item), list(own.values()))
+        for name, gradient in zip(own, gradients, strict=True):
+            total[name] += gradient.square().sum(0) / len(items)
+    return total
+
+
+def near(found: Tensor, expected: Tensor, slack: Tensor) -> None:
+    """Equal up to the rounding of ``slack`` to bf16 and a little of fp32."""
+    allowed = BF16 * slack.abs() + 1e-5 * expected.abs().max()
+    assert found.shape == expected.shape
+    assert bool(((found - expected).abs() <= allowed).all()), float(((found - expected).abs() / allowed).max())
+    assert bool(expected.abs().max() > 0)
+
+
+def equal(found: SaliencyPair, expected: SaliencyPair) -> bool:
+    """Bit-identical statistics of the same Linears."""
+    pairs = [(found.read(name), expected.read(name)) for name in expected.names]
+    same = all(torch.equal(getattr(a, part), getattr(b, part)) for a, b in pairs for part in PARTS)
+    return same and found.names == expected.names and found.hash == expected.hash
+
+
+def close(found: SaliencyPair, expected: SaliencyPair) -> None:
+    """Equal statistics but for the order of sums."""
+    for name in expected.names:
+        for part in PARTS:
+            wanted = getattr(expected.read(name), part).float()
+            near(getattr(found.read(name), part).float(), wanted, 2 * wanted)
+
+
+@pytest.fixture(autouse=True)
+def untouched(tiny_llama: LoadedModel) -> Iterator[None]:
+    """No collection may leave hooks, gradients or frozen weights behind."""
+    yield
+    assert hooks(tiny_llama.model) == 0
+    assert all(p.grad is None and p.requires_grad for p in tiny_llama.model.parameters())
+
+
+@pytest.fixture(scope="module")
+def collected(tiny_llama: LoadedModel) -> SaliencyPair:
+    return collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL)
+
+
+# The numbers
+
+
+def test_g_is_the_gradient_of_the_contrast(tiny_model: LoadedModel) -> None:
+    contrast = mixed_contrast()
+    pair = collect_saliency(tiny_model, contrast, NEUTRAL)
+    plus, minus = (mean_gradient(tiny_model, responses(tiny_model, contrast.pole(pole))) for pole in ("plus", "minus"))
+    assert pair.names == tuple(site.name for site in tiny_model.linears)
+    for site in tiny_model.linears:
+        found = pair.read(site.name)
+        expected = plus[site.name] - minus[site.name]
+        near(pair.gradient(site.name), expected, found.first.float().abs() + found.second.float().abs())
+    assert pair.tokens == {
+        pole: sum(len(item.ids) - item.start for item in responses(tiny_model, contrast.pole(pole)))
+        for pole in ("plus", "minus")
+    }
+    assert pair.groups == contrast.group_keys
+
+
+def test_f_is_the_sum_of_squares_position_by_position(tiny_model: LoadedModel) -> None:
+    contrast = mixed_contrast()
+    pair = collect_saliency(tiny_model, contrast, NEUTRAL)
+    plus, minus = (
+        fisher_by_position(tiny_model, responses(tiny_model, contrast.pole(pole))) for pole in ("plus", "minus")
+    )
+    neutral = fisher_by_position(tiny_model, passages(tiny_model))
+    for site in tiny_model.linears:
+        found, poles = pair.read(site.name), (plus[site.name] + minus[site.name]) / 2
+        near(found.poles.float(), poles, poles)
+        near(found.neutral.float(), neutral[site.name], neutral[site.name])
+        for share in (0.0, 1 / 3, 1.0):
+            expected = (1 - share) * found.poles.float() + share * found.neutral.float()
+            torch.testing.assert_close(found.fisher(share), expected)
+
+
+def test_double_precision_and_half_precision(fresh_llama: LoadedModel, collected: SaliencyPair) -> None:
+    fresh_llama.model.double()
+    double = collect_saliency(fresh_llama, mixed_contrast(), NEUTRAL)
+    close(double, collected)
+    fresh_llama.model.bfloat16()
+    half = collect_saliency(fresh_llama, mixed_contrast(), NEUTRAL)
+    for name in collected.names:
+        for part in ("poles", "neutral"):
+            a, b = getattr(half.read(name), part).float(), getattr(collected.read(name), part).float()
+            assert torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] > 0.99
+
+
+def test_shuffled_labels_are_halves_of_both_poles(tiny_llama: LoadedModel, collected: SaliencyPair) -> None:
+    contrast, halves = mixed_contrast(), {}
+    for pole in ("plus", "minus"):
+        examples = sorted(contrast.pole(pole), key=lambda example: example.text)
+        random.Random(f"42 {pole}").shuffle(examples)
+        middle = 3 if pole == "plus" else 2  # of five: as many texts in either new pole
+        halves[pole] = tuple(examples[:middle]), tuple(examples[middle:])
+    plus = mean_gradient(tiny_llama, responses(tiny_llama, halves["plus"][0] + halves["minus"][0]))
+    minus = mean_gradient(tiny_llama, responses(tiny_llama, halves["plus"][1] + halves["minus"][1]))
+    shuffled = collected.shuffled()
+    for name in collected.names:
+        found = collected.read(name)
+        slack = found.first.float().abs() + found.second.float().abs()
+        near(shuffled.gradient(name), plus[name] - minus[name], slack)
+        assert torch.equal(shuffled.read(name).fisher(), found.fisher())
+    assert shuffled.hash != collected.hash
+    assert shuffled.provenance["labels"] == "shuffled"
+
+
+def test_neither_padding_nor_batches_change_anything(tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = collect_saliency(tiny_model, mixed_contrast(), NEUTRAL)
+    monkeypatch.setattr(COLLECTING, "BATCH_ROWS", 1)
+    close(collect_saliency(tiny_model, mixed_contrast(), NEUTRAL), together)
+
+
+def test_the_token_that_pads_does_not_matter(
+    tiny_llama: LoadedModel, collected: SaliencyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(COLLECTING, "padding_id", lambda _: 65)
+    close(collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL), collected)
+
+
+def test_layer_by_layer_gives_the_same_numbers(tiny_llama: LoadedModel, collected: SaliencyPair) -> None:
+    for memory in (1, ONE_LAYER):
+        assert equal(collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, memory=memory), collected)
+
+
+def test_groups_are_as_many_layers_as_fit(tiny_llama: LoadedModel) -> None:
+    sites = tiny_llama.linears
+    for memory, expected in ((1, [7, 7]), (2 * ONE_LAYER - 1, [7, 7]), (2 * ONE_LAYER, [14])):
+        groups = layer_groups(sites, memory)
+        assert [len(group) for group in groups] == expected
+        assert [site for group in groups for site in group] == list(sites)
+
+
+# The model and its surroundings
+
+
+@pytest.mark.parametrize("mode", [nullcontext, torch.no_grad, torch.inference_mode])
+def test_the_callers_gradient_mode_does_not_matter(
+    tiny_llama: LoadedModel, collected: SaliencyPair, mode: Callable[[], Any]
+) -> None:
+    with mode():
+        enabled = torch.is_grad_enabled()
+        assert equal(collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL), collected)
+        assert torch.is_grad_enabled() == enabled
+
+
+def test_weights_that_were_frozen_stay_so(fresh_llama: LoadedModel, collected: SaliencyPair) -> None:
+    parameters = list(fresh_llama.model.parameters())
+    for index, parameter in enumerate(parameters):
+        parameter.requires_grad_(index % 2 == 0)
+        if index % 3 == 0:
+            parameter.grad = torch.ones_like(parameter)
+    assert equal(collect_saliency(fresh_llama, mixed_contrast(), NEUTRAL), collected)
+    assert [p.requires_grad for p in parameters] == [index % 2 == 0 for index in range(len(parameters))]
+    grads = [p.grad is not None and bool((p.grad == 1).all()) for p in parameters]
+    assert grads == [index % 3 == 0 for index in range(len(parameters))]
+
+
+def test_a_worn_model_is_refused(tiny_llama: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny_llama, "worn", ("1*somebody",))
+    with counted_passes(tiny_llama) as passes, refused("a persona is worn", "leave lm.wear()"):
+        collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL)
+    assert passes == []
+
+
+def test_a_text_without_response_is_refused(tiny_llama: LoadedModel) -> None:
+    long = Contrast("long", (Example("x" * 600, "y", "z"),), (Example("a", "b", "c"),))
+    with refused("no response token", "shorten the prompt"):
+        collect_saliency(tiny_llama, long, NEUTRAL)
+
+
+# Interruptions
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int, error: type[BaseException]) -> None:
+    """Let ``products`` raise once, after so many calls: in the middle of a backward pass."""
+    seen: list[int] = []
+    products = COLLECTING.products
+
+    def failing(x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(1)
+        if len(seen) == calls + 1:
+            raise error
+        found: tuple[Tensor, Tensor] = products(x, delta)
+        return found
+
+    monkeypatch.setattr(COLLECTING, "products", failing)
+
+
+@pytest.mark.parametrize(("memory", "calls"), [(2**30, 0), (2**30, 5), (2**30, 14), (2**30, 40), (1, 38), (1, 50)])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_collection_goes_on_where_it_was(
+    tiny_llama: LoadedModel,
+    collected: SaliencyPair,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    memory: int,
+    calls: int,
+    error: type[BaseException],
+) -> None:
+    """Five batches of 14 Linears; an interrupt inside a batch counts no Linear twice and loses none."""
+    steps: list[tuple[int, int]] = []
+
+    def collect() -> SaliencyPair:
+        return collect_saliency(
+            tiny_llama,
+            mixed_contrast(),
+            NEUTRAL,
+            folder=tmp_path,
+            memory=memory,
+            progress=lambda done, total: steps.append((done, total)),
+        )
+
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, calls, error)
+        with pytest.raises(error):
+            collect()
+    assert hooks(tiny_llama.model) == 0
+    assert (tmp_path / "saliency-partial.safetensors").is_file() == (calls > 0)
+    finished = calls // (14 if memory > 1 else 7)
+    assert len(steps) == finished
+    with counted_passes(tiny_llama) as passes:
+        assert equal(collect(), collected)
+    total = 5 if memory > 1 else 10
+    assert len(passes) == total - finished
+    assert steps == [(number + 1, total) for number in range(total)]
+    assert not (tmp_path / "saliency-partial.safetensors").exists()
+
+
+def test_sums_that_may_be_torn_are_not_kept(
+    tiny_llama: LoadedModel, collected: SaliencyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error between the two sums of a Linear: nobody knows what was added."""
+    seen: list[int] = []
+    products = COLLECTING.products
+
+    def half(x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(1)
+        gradient, fisher = products(x, delta)
+        return gradient, fisher if len(seen) < 20 else fisher[:, :3]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(COLLECTING, "products", half)
+        with pytest.raises(RuntimeError):
+            collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert equal(collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path), collected)
+
+
+def test_an_interrupt_between_batches_keeps_the_model_whole(tiny_llama: LoadedModel) -> None:
+    def stop(_: int, __: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, progress=stop)
+
+
+# Files
+
+
+@pytest.fixture
+def kept(tiny_llama: LoadedModel, tmp_path: Path) -> Path:
+    collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path, memory=ONE_LAYER)
+    return tmp_path
+
+
+def test_files_hold_the_same(tiny_llama: LoadedModel, collected: SaliencyPair, kept: Path) -> None:
+    assert sorted(path.name for path in kept.iterdir()) == [
+        "saliency-000.safetensors",
+        "saliency-001.safetensors",
+        "saliency.safetensors",
+    ]
+    provenance = saliency_provenance(tiny_llama, mixed_contrast(), NEUTRAL, 42)
+    for pair in (load_saliency(kept), find_saliency(kept, provenance)):
+        assert pair is not None
+        assert equal(pair, collected)
+        assert (pair.provenance, pair.groups, pair.tokens) == (provenance, collected.groups, collected.tokens)
+    assert isinstance(load_saliency(kept).read(collected.names[3]), LinearSaliency)
+    for other in (
+        saliency_provenance(tiny_llama, mixed_contrast(), NEUTRAL, 43),
+        saliency_provenance(tiny_llama, mixed_contrast(), NEUTRAL[:2], 42),
+    ):
+        assert find_saliency(kept, other) is None
+    with counted_passes(tiny_llama) as passes:
+        collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=kept, memory=ONE_LAYER)
+    assert passes == []
+
+
+@pytest.mark.parametrize("name", ["saliency-000.safetensors", "saliency-001.safetensors", INDEX])
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_damaged_files_are_collected_anew(
+    tiny_llama: LoadedModel, collected: SaliencyPair, kept: Path, name: str, damage: str
+) -> None:
+    path = kept / name
+    data = bytearray(path.read_bytes())
+    data[-100 if name != INDEX else 100] ^= 1
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(data if damage == "flip" else data[: len(data) // 2])
+    with refused(name):
+        _ = load_saliency(kept).hash
+    assert find_saliency(kept, saliency_provenance(tiny_llama, mixed_contrast(), NEUTRAL, 42)) is None
+    with counted_passes(tiny_llama) as passes:
+        found = collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=kept, memory=ONE_LAYER)
+    assert len(passes) == (0 if name == INDEX else 5)
+    assert equal(found, collected)
+
+
+def test_a_damaged_partial_file_is_no_work_done(
+    tiny_llama: LoadedModel, collected: SaliencyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 40, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path)
+    path = tmp_path / "saliency-partial.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with counted_passes(tiny_llama) as passes:
+        assert equal(collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path), collected)
+    assert len(passes) == 5
+
+
+def test_the_work_of_another_run_is_not_taken_for_its_own(
+    tiny_llama: LoadedModel, collected: SaliencyPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 40, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, seed=1, folder=tmp_path)
+    assert equal(collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path), collected)
+
+
+def test_files_of_two_runs_never_mix(
+    tiny_llama: LoadedModel, kept: Path, collected: SaliencyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second run that overwrote the first group and was interrupted in the second."""
+    old = load_saliency(kept)
+    index = (kept / INDEX).read_bytes()
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 38, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, seed=1, folder=kept, memory=ONE_LAYER)
+    with refused(INDEX):
+        load_saliency(kept)
+    with refused("saliency-000", "belongs to another collection"):
+        old.read(old.names[0])
+    (kept / INDEX).write_bytes(index)
+    assert find_saliency(kept, collected.provenance) is None
+    found = collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=kept, memory=ONE_LAYER)
+    assert equal(found, collected)
+
+
+def test_other_groups_replace_the_files_of_earlier_ones(
+    tiny_llama: LoadedModel, kept: Path, collected: SaliencyPair
+) -> None:
+    assert equal(collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=kept), collected)
+    assert sorted(path.name for path in kept.iterdir()) == ["saliency-000.safetensors", "saliency.safetensors"]
