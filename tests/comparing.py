@@ -16,6 +16,7 @@ from judging import MINUS, PLUS, made_texts, stub_embed
 from temperament.calibration import NEUTRAL_PROMPT
 from temperament.compare import Settings, compare, measuring, run, settings
 from temperament.evaluation import bootstrap
+from temperament.evaluation.generation import Generation
 from temperament.evaluation.ledger import Ledger, _Lines
 from temperament.evaluation.local_judge import LocalJudge, contrast_judge
 from temperament.models import LoadedModel
@@ -45,7 +46,7 @@ def quick() -> Iterator[pytest.MonkeyPatch]:
     """Comparisons that take a second: short neutral text and answers, few resamples, one budget, a stub judge."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring, "neutral_passages", passages)
-        patch.setattr(measuring, "Generation", functools.partial(measuring.Generation, max_tokens=4))
+        patch.setattr(measuring, "Generation", functools.partial(Generation, max_tokens=4))
         patch.setattr(bootstrap, "RESAMPLES", 30)
         patch.setattr(settings, "BUDGETS", (1.05,))
         patch.setattr(run, "trait_judge", lambda trait: stub_judge())
@@ -76,12 +77,11 @@ def recorded(stop_at: int | None = None) -> Iterator[list[int]]:
     added: list[int] = []
     real = _Lines.add
 
-    def add(lines: _Lines, index: int, record: dict[str, Any]) -> str:
-        line = real(lines, index, record)
-        added.append(index)
+    def add(lines: _Lines, line: bytes) -> None:
+        real(lines, line)
+        added.append(len(line))
         if len(added) == stop_at:
             raise KeyboardInterrupt
-        return line
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_Lines, "add", add)

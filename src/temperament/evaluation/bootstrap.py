@@ -42,7 +42,7 @@ def measured(
     """
     value = float(statistic(*samples, axis=-1))
     count = len(samples[0]) if paired else sum(len(sample) for sample in samples)
-    if min(len(sample) for sample in samples) < 2:
+    if min(len(sample) for sample in samples) < 2 or not np.isfinite(value):
         return Measured(value, float("nan"), float("nan"), count, extra or {})
     interval = bootstrap(
         tuple(samples),
