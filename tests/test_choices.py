@@ -13,6 +13,7 @@ from support import mixed_contrast
 
 from temperament.calibration import Choice, Contrast
 from temperament.calibration.choices import two_choice_items
+from temperament.calibration.contrast import group_key
 from temperament.evaluation.choices import TwoChoice, choice_array, choice_items
 from temperament.evaluation.instrument import Instrument
 from temperament.evaluation.ledger import Ledger
@@ -102,7 +103,7 @@ def test_a_passage_is_the_sum_of_its_windows(tiny_llama: LoadedModel) -> None:
 
 def test_the_hash_of_passages_and_a_passage_without_a_scored_token(tiny_llama: LoadedModel) -> None:
     assert len({Passages(texts).hash for texts in (TEXTS, TEXTS[::-1], TEXTS[1:], ())}) == 4
-    assert Passages(TEXTS).groups == frozenset()
+    assert Passages(TEXTS).groups == {group_key(text) for text in TEXTS}
     records = Ledger(tiny_llama).run(Passages(("x", TEXTS[1])), Plan(), "unworn")
     assert passage_array(records)[0].tolist() == [0, 0]
     assert passage_array(records)[1, 0] < 0

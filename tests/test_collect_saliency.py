@@ -435,3 +435,10 @@ def test_other_groups_replace_the_files_of_earlier_ones(
 ) -> None:
     assert equal(collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=kept), collected)
     assert sorted(path.name for path in kept.iterdir()) == ["saliency-000.safetensors", "saliency.safetensors"]
+
+
+def test_as_many_groups_of_other_linears_are_other_files(
+    tiny_llama: LoadedModel, kept: Path, collected: SaliencyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(COLLECTING, "layer_groups", lambda sites, _: [sites[:3], sites[3:]])
+    assert equal(collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=kept), collected)

@@ -98,7 +98,7 @@ def test_random_prompts_are_neutral_and_as_long(tiny_llama: LoadedModel) -> None
 def test_a_pair_is_evaluated_with_all_controls(tiny_llama: LoadedModel, tmp_path: Path) -> None:
     found = described(tiny_llama, count=1, folder=tmp_path)
     test = replace(mixed_contrast(), name="other")
-    with refused("test texts"):
+    with refused("texts of statements were used to calibrate"):
         evaluate(tiny_llama, found.plus, found.minus, test, measures=("separation",))
     plus, minus = (open_persona(p.save(tmp_path / f"{p.pole}.persona")) for p in (found.plus, found.minus))
     assert (plus, minus) == (found.plus, found.minus)

@@ -274,10 +274,9 @@ def test_dialled_texts_are_refused_and_can_be_dialled_again(
         again = dial(Ledger(tiny_llama, tmp_path), reopened, texts, target="+0.1sd", budget=BUDGET)
     assert again.persona.dial == persona.dial
     assert not passes
-    further = resolve_contrast("extraversion", split="validation", limit=6, seed=1)
-    assert further.group_keys != texts.group_keys
-    moved = dial(ledger, reopened, further, target="+0.1sd", budget=BUDGET).persona
-    assert moved.groups == vectors.plus.groups | further.group_keys
+    fewer = replace(texts, plus=texts.plus[:3], minus=texts.minus[1:])
+    moved = dial(ledger, reopened, fewer, target="+0.1sd", budget=BUDGET).persona
+    assert moved.groups == vectors.plus.groups | fewer.group_keys
     with refused("calibrate or tune"):
         dial(ledger, vectors.plus, resolve_contrast("extraversion", limit=8), target="+0.1sd", budget=BUDGET)
 

@@ -290,31 +290,32 @@ def test_the_hash_of_the_data_covers_what_was_measured(
 def test_a_broken_model_is_one_clear_error(
     tiny_llama: LoadedModel, tiny_extraction: Extraction, few_texts: Contrast, short_neutral: Path, tmp_path: Path
 ) -> None:
-    """Logits that are no numbers while minus is worn; what was finished before is kept."""
+    """Logits that are no numbers while minus is worn."""
     head = tiny_llama.model.get_submodule("lm_head")
     hook = head.register_forward_hook(
         lambda _, __, logits: logits * float("nan") if "1*extraversion-minus" in tiny_llama.worn else logits
     )
     e = tiny_extraction
     try:
-        with refused("worn-minus: the model, wearing 1*extraversion-minus,", "no finite numbers", "smaller strength"):
+        with refused("the model, wearing 1*extraversion-minus,", "no finite numbers", "smaller strength"):
             evaluate(tiny_llama, e.plus, e.minus, few_texts, controls=(), neutral=short_neutral, folder=tmp_path)
     finally:
         hook.remove()
     assert tiny_llama.worn == ()
     assert not any("NaN" in path.read_text(encoding="utf-8") for path in tmp_path.iterdir())
     labels: list[str] = []
-    evaluate(
-        tiny_llama,
-        e.plus,
-        e.minus,
-        few_texts,
-        controls=(),
-        neutral=short_neutral,
-        folder=tmp_path,
-        progress=lambda label, *_: labels.append(label),
-    )
-    assert {*labels} == {"worn-minus"}
+    with refused("no finite numbers"):  # what broke is on record and is not run again
+        evaluate(
+            tiny_llama,
+            e.plus,
+            e.minus,
+            few_texts,
+            controls=(),
+            neutral=short_neutral,
+            folder=tmp_path,
+            progress=lambda label, *_: labels.append(label),
+        )
+    assert labels == []
 
 
 def test_shuffled_needs_signatures(tiny_llama: LoadedModel, tiny_extraction: Extraction, few_texts: Contrast) -> None:

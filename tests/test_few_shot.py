@@ -232,7 +232,7 @@ def test_a_pair_is_evaluated_with_all_controls(tiny_llama: LoadedModel, tmp_path
     found = few_shot(tiny_llama, tmp_path)
     plus, minus = (open_persona(p.save(tmp_path / f"{p.pole}.persona")) for p in (found.plus, found.minus))
     assert (plus, minus) == (found.plus, found.minus)
-    with refused("were used for calibration"):
+    with refused("were used to calibrate"):
         evaluate(tiny_llama, plus, minus, replace(mixed_contrast(), name="other"), measures=("separation",))
     test = resolve_contrast("extraversion#test", limit=2)
     result = evaluate(tiny_llama, plus, minus, test, measures=("separation",), signatures=found.signatures)

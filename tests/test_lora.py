@@ -284,7 +284,7 @@ def test_a_pair_is_evaluated_with_all_controls(llama: LoadedModel, found: Extrac
     result = evaluate(llama, plus, minus, test, measures=("separation",), signatures=pair)
     assert result.measures["separation"].value != 0
     assert {"unworn", "random-0", "random-2", "shuffled", "swapped", "prompt"} <= set(result.controls)
-    with refused("were used for calibration"):
+    with refused("were used to calibrate"):
         evaluate(llama, plus, minus, replace(mixed_contrast(), name="other"), measures=("separation",))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from answering import made_items, write_items
 from served import last, said, serve
 
 from temperament.calibration import Contrast, Pole
+from temperament.calibration.contrast import POLES
 from temperament.calibration.items import LETTERS
 from temperament.endpoint import Endpoint
 from temperament.evaluation.bootstrap import Array, Measured
@@ -39,8 +41,9 @@ class Known:
 
     def scores(self, answers: Sequence[Record], trait: str, pole: Pole) -> Array:
         self.seen.append((trait, pole, len(answers)))
-        rising: Array = 4.0 + np.arange(len(answers), dtype=np.float64)
-        return rising if pole == "plus" else np.array([1.0, np.nan, *([1.0] * (len(answers) - 2))])
+        count = len(answers)
+        rising = [4.0 + index for index in range(count)]
+        return np.array(rising if pole == "plus" else [1.0, np.nan, *([1.0] * (count - 2))])
 
 
 def row(table: Reproduced, name: str) -> Row:
@@ -99,12 +102,12 @@ def test_a_trait_without_a_score_leaves_no_sum() -> None:
 def test_the_endpoint_judges_each_pole_on_its_own_scale(tmp_path: Path) -> None:
     answers = [{"question": "What now?", "answer": "A party."}, {"question": "And then?", "answer": "Nothing at all."}]
 
-    def reply(request: dict[str, object]) -> object:
+    def reply(request: dict[str, Any]) -> Any:
         return said("5" if "A party." in last(request) else "I cannot say")
 
-    with serve(reply) as server, Endpoint(server.url, "judge", cache=tmp_path / "v.jsonl", retries=0) as endpoint:  # type: ignore[arg-type]
+    with serve(reply) as server, Endpoint(server.url, "judge", cache=tmp_path / "v.jsonl", retries=0) as endpoint:
         judge = EndpointScores(endpoint, "judge", 0)
-        for pole in ("plus", "minus"):
+        for pole in POLES:
             scores = judge.scores(answers, "extraversion", pole)
             assert scores[0] == 5
             assert np.isnan(scores[1])

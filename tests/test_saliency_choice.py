@@ -22,6 +22,7 @@ from temperament.methods.registry import SaliencyParameters
 from temperament.methods.saliency import largest, median_cost, usefulness
 from temperament.models import LoadedModel
 from temperament.personas import Extraction, Persona, SubnetworkEdit, extract
+from temperament.personas.kind import Origin
 from temperament.personas.saliency_personas import subnetwork_pair
 from temperament.signatures import SaliencyPair
 from temperament.signatures.saliency import LinearSaliency
@@ -94,7 +95,7 @@ def test_usefulness_is_the_equation() -> None:
     assert found.tolist() == [[1 / 2, 4 / 2, 0, 0]]
     assert usefulness(weight, gradient, fisher, 1.0, 2.0).tolist() == [[1 / 2, 16 / 2, 0, 0]]
     assert usefulness(weight, -gradient, fisher, 1.0).tolist() == [[0, 0, pytest.approx(0.3), 0]]
-    assert (weight[0, 0], gradient[0, 0], fisher[0, 0]) == (2, -0.5, 0.25), "left as they were"
+    assert [float(part[0, 0]) for part in (weight, gradient, fisher)] == [2, -0.5, 0.25], "left as they were"
 
 
 def test_the_median_is_that_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,8 +126,8 @@ def statistics(found: Extraction) -> SaliencyPair:
 
 
 def chosen(lm: LoadedModel, pair: SaliencyPair, **parameters: Any) -> tuple[Tensor, Tensor]:
-    origin = {"plus": {}, "minus": {}}
-    plus, minus = subnetwork_pair(lm, SaliencyParameters(**parameters), pair, "x", origin)  # type: ignore[arg-type]
+    origin: Origin = {"plus": {}, "minus": {}}
+    plus, minus = subnetwork_pair(lm, SaliencyParameters(**parameters), pair, "x", origin)
     return positions(plus), positions(minus)
 
 
@@ -241,7 +242,7 @@ def test_wearing_moves_the_contrast_towards_the_pole(tiny_llama: LoadedModel, fo
     def contrast() -> float:
         means = []
         for pole in ("plus", "minus"):
-            items = [tiny_llama.encode(e.prompt, e.response) for e in mixed_contrast().pole(pole)]  # type: ignore[arg-type]
+            items = [tiny_llama.encode(e.prompt, e.response) for e in mixed_contrast().pole(pole)]
             means.append(sum(score.total / score.tokens for score in score_responses(tiny_llama, items)) / len(items))
         return means[0] - means[1]
 

@@ -98,6 +98,8 @@ def command(
     check_table(name)
     if (url is None) != (judge_model is None):
         raise TemperamentError("--endpoint and --judge-model belong together", "give both, or neither: local judge")
+    if url and name != "npti-1":
+        raise TemperamentError(f"{name} has no judge", "leave out --endpoint, or make npti-1")
     given = os.environ.get("TEMPERAMENT_DATA")
     chosen = tuple(part.strip() for part in methods.split(",") if part.strip())
     settings = Settings(
@@ -131,7 +133,7 @@ def command(
     if json_output:
         print_json(table.as_json())
         return
-    out.print(f"{table.title}\n{table.source}", soft_wrap=True)
+    out.print(f"{table.title}; {table.source}", soft_wrap=True)
     for part in reproduce_tables(table):
         out.print(part)
         out.print()

@@ -41,10 +41,11 @@ def remarks(result: Reproduced) -> list[str]:
 def reproduce_markdown(result: Reproduced) -> str:
     """The whole table as a Markdown page: an overview of all groups, every group with intervals, remarks."""
     model = result.provenance["model"]
+    place = f"{_safe(model['name'])} ({model['dtype']}, {model['device']})"
     parts = [
         f"# {result.name}: {result.title}",
-        f"{result.source}. Measured here: {_safe(model['name'])} ({model['dtype']}, {model['device']}), seed "
-        f"{result.provenance['seed']}. *Italic* columns are the paper's own figures; columns in (brackets) are "
+        f"{result.source}{_model(result)}. Measured here: {place}, seed {result.provenance['seed']}. *Italic* columns "
+        "are the paper's own figures; columns in (brackets) are "
         "controls.",
     ]
     overview = [(group, column) for group, columns in result.groups.items() for column in columns if column.overview]
@@ -70,6 +71,10 @@ def write_markdown(result: Reproduced, path: Path) -> Path:
     """Write the page, atomically."""
     write_bytes(path, reproduce_markdown(result).encode())
     return path
+
+
+def _model(result: Reproduced) -> str:
+    return f" (paper: {result.printed})" if result.printed else ""
 
 
 def _head(column: Column) -> str:
@@ -105,9 +110,11 @@ def _cell(figure: Figure, column: Column, *, narrow: bool, interval: bool = True
 
 
 def number(value: float, digits: int) -> str:
-    """A figure with its digits; beyond a million as 1.2e+06, and 0 without a sign."""
+    """A figure with its digits, none from 1,000 on; beyond a million as 1.2e+06, and 0 without a sign."""
     if abs(value) >= 1e6:
         return f"{value:.1e}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if not text.strip("-0.") else text
 
@@ -125,12 +132,11 @@ def _failures(result: Reproduced) -> list[str]:
 
 
 def _paper(result: Reproduced) -> str:
-    printed = any(column.source == "paper" for columns in result.groups.values() for column in columns)
-    if not printed:
-        return f"{result.source}; no column holds a figure of the paper"
+    if not result.printed:
+        return f"{result.source}: the paper's figures are not at hand, so there is no column of them"
     return (
-        f"columns “paper” are the figures printed in {result.source}; they were not measured here, and an empty cell "
-        "means: not at hand"
+        f"columns “paper” hold the figures printed in {result.source} ({result.printed}); they were not measured here, "
+        "and an empty cell means: not at hand"
     )
 
 

@@ -133,6 +133,7 @@ class Bench:
         self,
         title: str,
         source: str,
+        printed: str,
         groups: Mapping[str, tuple[Column, ...]],
         rows: Sequence[Row],
         first: str = "method",
@@ -155,7 +156,9 @@ class Bench:
             "limit": self.settings.limit,
             "versions": package_versions(),
         }
-        table = Reproduced(self.settings.name, title, source, groups, tuple(rows), tuple(self.notes), provenance, first)
+        table = Reproduced(
+            self.settings.name, title, source, printed, groups, tuple(rows), tuple(self.notes), provenance, first
+        )
         if not table.measured_rows:
             reason = next((reason for row in rows for reason in row.errors.values()), "no method was asked for")
             raise TemperamentError(

@@ -108,7 +108,8 @@ def npti_1(bench: Bench, judge: PoleJudge) -> Reproduced:
     bench.notes.extend(_notes(bench, judge))
     return bench.finish(
         "Judge's means and variances of both poles",
-        f"{NPTI}, Table 1; its figures: {NPTI_MODEL}, judge's means 1–5, both poles summed (2–10)",
+        f"{NPTI}, Table 1",
+        f"{NPTI_MODEL}, judge's means 1–5, both poles summed (2–10)",
         {**dict.fromkeys(contrasts, _columns(judge.unit)), ALL: _total_columns(judge.unit)},
         [unworn, *rows],
     )

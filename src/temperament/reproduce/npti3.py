@@ -49,7 +49,8 @@ def npti_3(bench: Bench) -> Reproduced:
     published, ours = GROUPS
     return bench.finish(
         "Individual alignment: |model − person| of trait scores 1–5, summed over traits; lower is better",
-        f"{NPTI}, Table 3; its figures: {NPTI_MODEL}, IPIP-NEO-300, real people",
+        f"{NPTI}, Table 3",
+        f"{NPTI_MODEL}, IPIP-NEO-300, real people",
         {published: (Column("paper", "paper", "paper", "", 2, overview=True), *_columns()), ours: _columns()},
         [unworn, *rows],
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
+from temperament.evaluation.bootstrap import Measured
 from temperament.evaluation.choices import TwoChoice, choice_array
 from temperament.evaluation.two_choice import affirmation, one_sided, two_choice
 from temperament.personas import Plan
@@ -21,6 +23,9 @@ COLUMNS = (
     Column("cost", "ppl", "control", "×", 2),
 )
 
+#: A perplexity ratio beyond which a model is called broken.
+BROKEN = 10.0
+
 NOTES = (
     "one-sided, as the paper: share of test questions whose matching answer is likelier (log-probability per token) "
     "while the persona is worn; two-sided, ours: the mean of that and of the share not chosen while the opposite is "
@@ -31,6 +36,8 @@ NOTES = (
     "100, these items cannot tell the persona from a readiness to agree",
     "random: two-sided figure of a random edit of the same size (seed 0); ppl: perplexity on neutral text, worn to "
     "unworn, the worse pole: where it is large the model is broken and its accuracy means nothing",
+    "calibrated on up to 128 texts per pole with seed 42, unless said otherwise (PS App. K); the sparsity of the "
+    "paper in this table is not at hand, so it is the project's default",
     "the paper's test files are longer than the copies that are commonly at hand, its model is another one, and how it "
     "scored an answer is not known here: compare shapes, not numbers",
 )
@@ -53,16 +60,30 @@ def ps_4(bench: Bench) -> Reproduced:
                 affirmation=affirmation(persona.choices)["affirmation"],
             )
             bench.attempt(row, persona.name, partial(_method, bench, persona, row))
-    for note in NOTES:
-        bench.notes.append(note)
+    bench.notes.extend([*NOTES, *_broken(rows)])
     rules = ", ".join(f"{name} {AFFIRMATION_COMPLETE[name]:.1f}" for name in personas)
-    bench.notes.append(f"on the complete public test files “always yes” scores {rules}: the control of the paper's own")
+    bench.notes.append(
+        f"on the complete public test files the rule “always yes” was found to score {rules} (over which items is "
+        "not known here): the control of the paper's own figures"
+    )
     return bench.finish(
         "Two-choice accuracy, in %",
-        f"{PS}, Table 4; its figures: {PS_4_MODEL}",
+        f"{PS}, Table 4",
+        PS_4_MODEL,
         dict.fromkeys(personas, COLUMNS),
         [unworn, *rows],
     )
+
+
+def _broken(rows: Sequence[Row]) -> list[str]:
+    """Which figures are those of a model that no longer writes language."""
+    found = [
+        f"{row.label} on {group} (× {cost.value:,.3g})"
+        for row in rows
+        for group, figures in row.figures.items()
+        if isinstance(cost := figures.get("cost"), Measured) and not cost.value <= BROKEN
+    ]
+    return [f"the model is broken, and the accuracy means nothing, under {', '.join(found)}"] if found else []
 
 
 def _unworn(bench: Bench, persona: PublicPersona, row: Row) -> None:

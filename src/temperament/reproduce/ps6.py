@@ -63,8 +63,7 @@ def ps_6(bench: Bench) -> Reproduced:
                 reason = row.errors.pop(name)
                 row.errors |= {group: reason for group in groups if group.startswith(f"{name}: ")}
     bench.notes.extend(NOTES)
-    bench.notes.append("the paper's figures of this table are not at hand")
-    return bench.finish("Capability before and after", f"{PS}, Table 6; its figures: not at hand", groups, rows)
+    return bench.finish("Capability before and after", f"{PS}, Table 6", "", groups, rows)
 
 
 def _benchmarks(bench: Bench) -> dict[str, MultipleChoice]:

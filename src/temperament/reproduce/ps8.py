@@ -31,7 +31,7 @@ NOTES = (
     "rows are calibration texts per pole, each size holding all smaller ones; measured on the test split of the same "
     "texts, which is the same for every size: separation 0 and AUC .5 are no effect",
     "the paper's measure is accuracy on role dialogues; here it is which role's lines become likelier when its persona "
-    "is worn. Its figures are not at hand",
+    "is worn.",
     "random: a random edit of the same size (seed 0); ppl: perplexity on neutral text, worn to unworn, the worse pole",
 )
 
@@ -68,8 +68,7 @@ def ps_8(bench: Bench) -> Reproduced:
     bench.notes.extend(NOTES)
     groups = {method.label: COLUMNS for method in methods}
     title = f"Calibration size, on {texts.name}"
-    source = f"{PS}, Table 8; its figures: not at hand"
-    return bench.finish(title, source, groups, [unworn, *table], "texts per pole", methods)
+    return bench.finish(title, f"{PS}, Table 8", "", groups, [unworn, *table], "texts per pole", methods)
 
 
 def _method(bench: Bench, size: int, sample: Contrast, statements: Statements, method: Row, row: Row) -> None:

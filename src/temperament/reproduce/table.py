@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from temperament.atomic import finite
 from temperament.evaluation.bootstrap import Measured
 
 #: ``paper``: printed there, measured on another model; ``control``: what a method without meaning gives.
@@ -59,13 +59,14 @@ class Row:
 class Reproduced:
     """A table of a paper for the model at hand.
 
-    ``source`` says which table it is and on which model the paper's figures were measured; ``groups`` maps each group
+    ``source`` says which table it is, ``printed`` on what the paper's figures were measured; ``groups`` maps each group
     of columns, in order, to its columns; ``notes`` are what a reader must know to read a figure.
     """
 
     name: str
     title: str
     source: str
+    printed: str
     groups: Mapping[str, tuple[Column, ...]]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
@@ -89,6 +90,7 @@ class Reproduced:
             "name": self.name,
             "title": self.title,
             "source": self.source,
+            "printed": self.printed,
             "columns": {group: [vars(column) for column in columns] for group, columns in self.groups.items()},
             "rows": [self._row(row) for row in self.rows],
             "notes": list(self.notes),
@@ -106,12 +108,3 @@ class Reproduced:
 
 def _plain(figure: Figure) -> Any:
     return finite(figure.as_json() if isinstance(figure, Measured) else figure)
-
-
-def finite(value: Any) -> Any:
-    """The same JSON value with null for every number that is none."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
