@@ -68,6 +68,18 @@ def test_controls_are_never_made_from_other_signatures(tiny_llama: LoadedModel, 
     assert [persona.edit.identity for persona in mixed()] == [persona.edit.identity for persona in expected()]
 
 
+def test_another_seed_makes_other_controls_of_the_same_texts(tiny_llama: LoadedModel, tmp_path: Path) -> None:
+    texts = read_texts(asked(calibration=12))  # enough for the halves of two seeds to differ
+
+    def shuffled(seed: int, folder: str) -> list[str]:
+        make = Workshop(tiny_llama, texts, seed, tmp_path / folder).candidate("contrastive-tilt").shuffled
+        assert make is not None
+        return [persona.edit.identity for persona in make()]
+
+    before = shuffled(42, "mixed")
+    assert shuffled(7, "mixed") == shuffled(7, "alone") != before
+
+
 def test_a_pair_that_was_half_replaced_is_no_pair(
     tiny_llama: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
