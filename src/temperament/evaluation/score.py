@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
@@ -15,6 +16,8 @@ from temperament.signatures.collect import padding_id
 
 #: Logits computed at a time, in values: 256 MB in fp32.
 _LOGITS = 2**26
+#: Positions whose logits are normalised at a time.
+_CHUNK = 128
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def score_batches(
         keep = torch.arange(first, batch.ids.shape[1], device=lm.device)
         starts = torch.tensor([item.start - 1 for item in batch.items], device=lm.device)
         with lm.responding(starts):
-            logits = lm.model(input_ids=batch.ids.to(lm.device), use_cache=False, logits_to_keep=keep).logits.float()
+            logits = lm.model(input_ids=batch.ids.to(lm.device), use_cache=False, logits_to_keep=keep).logits
         held = [(row, index) for row, owner in enumerate(batch.rows) for index in owners[owner]]
         picks = [
             (row, items[index].start - 1 - first + offset, token)
@@ -75,7 +78,7 @@ def score_batches(
             for offset, token in enumerate(items[index].ids[items[index].start :])
         ]
         at, columns, chosen = torch.tensor(picks, device=lm.device).T
-        values = (logits[at, columns, chosen] - logits.logsumexp(-1)[at, columns]).double().cpu()
+        values = (logits[at, columns, chosen].float() - _normalisers(logits, at, columns)).double().cpu()
         counts = [len(items[index].ids) - items[index].start for _, index in held]
         totals = [float(part.sum()) for part in values.split(counts)]
         best: list[bool | None] = [None] * len(held)
@@ -86,3 +89,14 @@ def score_batches(
             (index, Score(total, count, likely))
             for (_, index), total, count, likely in zip(held, totals, counts, best, strict=True)
         ]
+
+
+def _normalisers(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """log Σ exp in fp32 at (row, column) pairs, (pairs,); ``logits`` (rows, columns, vocabulary) of any type.
+
+    A few positions at a time, only those asked for, so that the fp32 copy stays in the cache.
+    """
+    flat = logits.flatten(0, 1)
+    where, inverse = torch.unique(rows * logits.shape[1] + columns, return_inverse=True)
+    parts = [flat[chunk].float().logsumexp(-1) for chunk in where.split(_CHUNK)]
+    return torch.cat(parts)[inverse]
