@@ -135,7 +135,7 @@ def test_dialled_texts_cannot_be_evaluated_on(model: str, pair: Path, capsys: py
     assert run(command(model, pair, "--target", "+0.1sd")) == 0
     capsys.readouterr()
     assert run([*evaluation, "--data", f"{TRAIT}#validation"]) == 2
-    assert "calibration or tuning" in one_line_error(capsys)
+    assert "calibrate or tune" in one_line_error(capsys)
     assert run([*evaluation, "--data", TRAIT]) == 0
 
 

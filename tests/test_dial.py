@@ -266,7 +266,7 @@ def test_dialled_texts_are_refused_and_can_be_dialled_again(
     for worn in (persona, reopened):
         with refused("8 of 8 texts", "calibrate or tune"):
             ledger.run(Statements(texts), worn.dialled, "worn")
-        with refused("calibration or tuning"):
+        with refused("calibrate or tune"):
             evaluate(tiny_llama, worn, vectors.minus, texts, controls=())
     other = resolve_contrast("extraversion", split="test", limit=4)
     assert ledger.run(Statements(other), reopened.dialled, "worn")

@@ -137,7 +137,9 @@ def test_a_damaged_record_file_is_computed_again(
         assert {path: path.read_text(encoding="utf-8") for path in intact} == intact
     for name, measured in first.measures.items():
         found = again.measures[name]
-        assert (found.value, found.low, found.high) == pytest.approx((measured.value, measured.low, measured.high))
+        # a single item is scored in another batch than all of them, which rounds differently in fp32
+        expected = pytest.approx((measured.value, measured.low, measured.high), rel=1e-5)
+        assert (found.value, found.low, found.high) == expected
     for path, text in intact.items():
         assert lines(path.read_text(encoding="utf-8")) == lines(text)
     with counted_passes(tiny_llama) as passes:
