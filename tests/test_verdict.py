@@ -32,8 +32,8 @@ def test_the_largest_clear_effect_wins() -> None:
     assert found["beats_prompt"] is True
     assert found["generation_agrees"] is None
     assert found["sentence"] == (
-        "b separates calm by 0.70 nats/token [0.60, 0.80] at × 1.07 perplexity; its controls reach 0.07, a system "
-        "prompt 0.20, 3.5 times as far."
+        "b separates calm by 0.70 nats/token [0.60, 0.80] at × 1.07 perplexity; its random and shuffled controls "
+        "reach 0.05 (interval ends 0.07), a system prompt 0.20, 3.5 times as far."
     )
 
 

@@ -27,7 +27,8 @@ def verdict(methods: Mapping[str, Any], budget: float, trait: str) -> dict[str, 
     agrees = generation["low"] > 0 if generation and math.isfinite(generation["value"]) else None
     sentence = (
         f"{name} separates {trait} by {found['value']:.2f} nats/token [{found['low']:.2f}, {found['high']:.2f}] at "
-        f"× {clear[name]['perplexity']:.2f} perplexity; its controls reach {_noise(clear[name]):.2f}"
+        f"× {clear[name]['perplexity']:.2f} perplexity; its random and shuffled controls reach "
+        f"{_noise(clear[name], 'value'):.2f} (interval ends {_noise(clear[name]):.2f})"
     )
     if said and beats:
         times = f", {found['value'] / said['value']:.1f} times as far" if said["low"] > 0 else ""
@@ -65,10 +66,10 @@ def _low(entry: Mapping[str, Any]) -> float:
     return _separation(entry)["low"]
 
 
-def _noise(entry: Mapping[str, Any]) -> float:
-    """The farthest from 0 that the interval of an edit without meaning reaches, on either side.
+def _noise(entry: Mapping[str, Any], *ends: str) -> float:
+    """The farthest from 0 that an edit without meaning reaches, on either side: the interval unless ``ends`` says else.
 
-    The interval, so that no method wins whose effect the report shows as not told apart from its controls. A control
+    With the interval no method wins whose effect the report shows as not told apart from its controls. A control
     without a figure (a random edit that breaks the model) leaves everything possible.
     """
     empty = [
@@ -76,5 +77,5 @@ def _noise(entry: Mapping[str, Any]) -> float:
         for name, figures in entry.get("controls", {}).items()
         if name.startswith("random") or name == "shuffled"
     ]
-    ends = [abs(control[end]) for control in empty for end in ("value", "low", "high")]
-    return max((end if math.isfinite(end) else math.inf for end in ends), default=0.0)
+    reached = [abs(control[end]) for control in empty for end in ends or ("value", "low", "high")]
+    return max((end if math.isfinite(end) else math.inf for end in reached), default=0.0)
