@@ -1,0 +1,39 @@
+"""What finding a saliency subnetwork costs, beside a plain forward pass over the same texts."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.table import Row
+from bench.timing import alternate, median_seconds
+from temperament.calibration import Contrast
+from temperament.calibration.builtin import neutral_texts
+from temperament.language_model import LanguageModel
+from temperament.personas import extract
+from temperament.signatures import collect_saliency
+from temperament.signatures.collect_saliency import saliency_batches
+
+
+def saliency_rows(lm: LanguageModel, contrast: Contrast, rounds: int) -> list[Row]:
+    """Statistics against the forward pass over the same batches, and the choice of both poles' weights."""
+    batches = saliency_batches(lm, contrast, neutral_texts())
+
+    @torch.inference_mode()
+    def forward() -> None:
+        for batch in batches:
+            lm.model(input_ids=batch.ids.to(lm.device), use_cache=False)
+
+    pair = collect_saliency(lm, contrast, neutral_texts())
+    timing = alternate(lambda: collect_saliency(lm, contrast, neutral_texts()), forward, rounds)
+    chosen = median_seconds(
+        lambda: extract(lm, contrast, method="contrastive-saliency", signatures=pair), max(1, rounds // 3)
+    )
+    return [
+        Row(
+            "contrastive-saliency: statistics / plain forward pass over the same texts",
+            f"{timing.ratio:.2f} × ({timing.first:.1f} s / {timing.second:.1f} s)",
+            "≤ 5",
+            timing.ratio <= 5,
+        ),
+        Row("contrastive-saliency: choosing both poles' weights", f"{chosen:.1f} s"),
+    ]
