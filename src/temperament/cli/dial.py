@@ -9,16 +9,12 @@ import typer
 
 from temperament.atomic import ensure_folder
 from temperament.cli.console import out, print_json, progress_steps, tell, working
-from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Limit, Model, Revision
+from temperament.cli.options import Device, Dtype, Json, Limit, Minus, Model, Plus, Revision, Seed
 
 
 def command(
-    plus: Annotated[
-        Path, typer.Option("--plus", help="Persona of the plus pole. Example: --plus outgoing/plus.persona")
-    ],
-    minus: Annotated[
-        Path, typer.Option("--minus", help="Persona of the minus pole. Example: --minus outgoing/minus.persona")
-    ],
+    plus: Plus,
+    minus: Minus,
     data: Annotated[
         str,
         typer.Option(
@@ -46,9 +42,7 @@ def command(
         ),
     ] = False,
     limit: Limit = None,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples and intervals. Example: --seed 1")
-    ] = 0,
+    seed: Seed = 0,
     folder: Annotated[
         Path | None,
         typer.Option(

@@ -9,19 +9,15 @@ import typer
 
 from temperament.atomic import ensure_folder
 from temperament.cli.console import err, out, print_json, progress_steps, working
-from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Limit, Model, Revision
+from temperament.cli.options import Device, Dtype, Json, Limit, Minus, Model, Plus, Revision, Seed
 from temperament.errors import TemperamentError
 
 ALL_MEASURES = "separation,auc,two_choice,perplexity"
 
 
 def command(
-    plus: Annotated[
-        Path, typer.Option("--plus", help="Persona of the plus pole. Example: --plus outgoing/plus.persona")
-    ],
-    minus: Annotated[
-        Path, typer.Option("--minus", help="Persona of the minus pole. Example: --minus outgoing/minus.persona")
-    ],
+    plus: Plus,
+    minus: Minus,
     data: Annotated[
         str,
         typer.Option(
@@ -53,9 +49,7 @@ def command(
         ),
     ] = None,
     limit: Limit = None,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples and intervals. Example: --seed 1")
-    ] = 0,
+    seed: Seed = 0,
     neutral: Annotated[
         Path | None,
         typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,6 +49,10 @@ Presentations = Annotated[
         "--presentations",
         help="Ways to put each item: quick (2), standard (6) or full (12). Example: --presentations quick",
     ),
+]
+Plus = Annotated[Path, typer.Option("--plus", help="Persona of the plus pole. Example: --plus outgoing/plus.persona")]
+Minus = Annotated[
+    Path, typer.Option("--minus", help="Persona of the minus pole. Example: --minus outgoing/minus.persona")
 ]
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples and intervals. Example: --seed 1")

@@ -13,7 +13,7 @@ import typer
 from temperament.atomic import ensure_folder
 from temperament.cli.console import err, out, print_json, progress_steps, working
 from temperament.cli.endpoints import KeyVariable, open_endpoint
-from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Model, Revision
+from temperament.cli.options import Device, Dtype, Json, Model, Revision, Seed
 from temperament.errors import TemperamentError
 
 if TYPE_CHECKING:
@@ -78,9 +78,7 @@ def command(
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=1, help="For npti-1: longest answer. Example: --max-tokens 400")
     ] = 60,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples and intervals. Example: --seed 1")
-    ] = 42,
+    seed: Seed = 42,
     dtype: Dtype = None,
     device: Device = None,
     revision: Revision = None,

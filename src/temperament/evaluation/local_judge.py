@@ -26,6 +26,7 @@ from temperament.evaluation.auc import auc, roc_auc
 from temperament.evaluation.bootstrap import Array, Measured
 from temperament.evaluation.embeddings import ENCODER, Embed, Embeddings, embed, needs_judge
 from temperament.evaluation.instrument import text_digest
+from temperament.evaluation.judge_texts import judge_texts
 
 #: Inverse strengths of regularisation to choose from: embeddings have norm 1, so weights must be large to matter.
 _STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
@@ -140,8 +141,6 @@ def trait_judge(trait: str, *, seed: int = 0) -> LocalJudge:
             f"there are no built-in judge texts for {trait!r}",
             f"use one of {', '.join(known.name for known in TRAITS)}, or train a judge on a contrast",
         )
-    from temperament.evaluation.judge_texts import judge_texts  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
     return text_judge(trait, judge_texts(trait), seed=seed)
 
 

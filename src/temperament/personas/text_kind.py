@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from temperament.calibration import Contrast, Example, RolePlay
+from temperament.calibration import Example
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
-from temperament.personas.kind import MethodKind, Task, without_sparsity
+from temperament.personas.kind import MethodKind, Task, texts_of, without_sparsity
 from temperament.signatures.collect import Progress, encode_all, run_provenance
 from temperament.signatures.texts import TextPair, find_texts, load_texts, save_texts
 
@@ -28,7 +28,8 @@ class TextKind(MethodKind[TextPair]):
 
     def texts(self, task: Task) -> tuple[tuple[Example, ...], tuple[Example, ...], str]:
         """The texts of both poles and, in a word, what they are."""
-        return *(contrast_of(task).plus, contrast_of(task).minus), "responses"
+        contrast = texts_of(task)
+        return contrast.plus, contrast.minus, "responses"
 
     def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:
         return {**run_provenance(lm, task.data.hash, "response", task.seed), "texts": self.texts(task)[2]}
@@ -58,10 +59,3 @@ class TextKind(MethodKind[TextPair]):
 
     def load(self, folder: Path) -> TextPair:
         return load_texts(folder)
-
-
-def contrast_of(task: Task) -> Contrast:
-    """The texts of a task; an error if it is a role to play."""
-    if isinstance(task.data, RolePlay):
-        raise TemperamentError(f"the method {task.method.name} needs texts, not a role to play", "use the source texts")
-    return task.data

@@ -41,7 +41,8 @@ class GatedLinear:
 
 def wear_masks(lm: LoadedModel, masks: PackedMasks, strength: float, stack: ExitStack) -> None:
     """Gate what the masks leave out."""
-    wear_gates(lm, {name: partial(masked_out, lm, masks, name) for name in masks.bits}, strength, stack)
+    masked = [linear for linear in lm.linears if linear.name in masks.bits]
+    wear_gates(lm, {linear.name: partial(masked_out, lm, masks, linear) for linear in masked}, strength, stack)
 
 
 def wear_subnetwork(lm: LoadedModel, edit: SubnetworkEdit, strength: float, stack: ExitStack) -> None:
@@ -50,12 +51,11 @@ def wear_subnetwork(lm: LoadedModel, edit: SubnetworkEdit, strength: float, stac
     wear_gates(lm, {name: partial(positions.__getitem__, name) for name in positions}, strength, stack)
 
 
-def masked_out(lm: LoadedModel, masks: PackedMasks, name: str) -> Tensor:
+def masked_out(lm: LoadedModel, masks: PackedMasks, linear: LinearSite) -> Tensor:
     """Flat positions of what a mask leaves out of one Linear."""
-    linear = next(linear for linear in lm.linears if linear.name == name)
     mask = masks.mask(linear, lm.device)
     if mask is None:
-        raise ValueError(f"{name} is not masked")
+        raise ValueError(f"{linear.name} is not masked")
     dropped = mask.logical_not_().flatten()
     if dropped.device.type == "cpu":  # several times faster than torch's nonzero
         return torch.from_numpy(np.flatnonzero(dropped.numpy()))
