@@ -256,11 +256,11 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int, error: type[Bas
     seen: list[int] = []
     products = COLLECTING.products
 
-    def failing(x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+    def failing(*factors: Tensor) -> tuple[Tensor, Tensor]:
         seen.append(1)
         if len(seen) == calls + 1:
             raise error
-        found: tuple[Tensor, Tensor] = products(x, delta)
+        found: tuple[Tensor, Tensor] = products(*factors)
         return found
 
     monkeypatch.setattr(COLLECTING, "products", failing)
@@ -313,9 +313,9 @@ def test_sums_that_may_be_torn_are_not_kept(
     seen: list[int] = []
     products = COLLECTING.products
 
-    def half(x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+    def half(*factors: Tensor) -> tuple[Tensor, Tensor]:
         seen.append(1)
-        gradient, fisher = products(x, delta)
+        gradient, fisher = products(*factors)
         return gradient, fisher if len(seen) < 20 else fisher[:, :3]
 
     with monkeypatch.context() as patch:

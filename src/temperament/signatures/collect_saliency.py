@@ -6,13 +6,12 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from temperament.calibration import Contrast, Pole
 from temperament.calibration.contrast import POLES
@@ -21,13 +20,13 @@ from temperament.models import LinearSite, LoadedModel
 from temperament.models.dialogue import Encoded
 from temperament.signatures.batches import Batch, length_buckets
 from temperament.signatures.collect import MAX_TOKENS, Progress, encode_all, padding_id, run_provenance
-from temperament.signatures.saliency import PARTS, LinearSaliency, SaliencyPair, products
+from temperament.signatures.saliency import PARTS, LinearSaliency, SaliencyPair, products, squares
 from temperament.signatures.saliency_store import SaliencyFolder, Unfinished
 
 #: Padded tokens and rows of a batch; its activations are kept for the backward pass.
 BATCH_TOKENS, BATCH_ROWS = 2048, 64
-#: Logits of a batch, in values: 256 MB in fp32.
-_LOGITS = 2**26
+#: Logits of a batch, in values; and the positions whose gradient is written at a time.
+_LOGITS, _POSITIONS = 2**26, 8
 #: Bytes of fp32 statistics held at a time; larger models take several passes, some layers in each.
 MEMORY = 6 * 2**30
 
@@ -50,13 +49,15 @@ class _Group:
 
     An interrupt in the middle of a backward pass leaves some Linears a batch ahead of the others; ``covered`` tells
     them apart, so that the work done is kept and no batch is counted twice. ``torn`` names the Linear that is being
-    added to at the moment.
+    added to at the moment. Linears that read the same input come one after the other and share its squares.
     """
 
     linears: Sequence[LinearSite]
     sums: dict[str, Tensor]
     covered: dict[str, int] = field(default_factory=dict)
     torn: str | None = None
+    seen: Tensor | None = None
+    squares: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def __post_init__(self) -> None:
         for site in self.linears:
@@ -71,8 +72,10 @@ class _Group:
         """Add the products of batch ``index``; ``x`` and ``delta`` (rows, tokens, width)."""
         if self.covered[site.name] > index:
             return
+        if self.seen is not x:
+            self.seen, self.squares = x, squares(x.flatten(0, 1))
         # padding stands behind all that is scored: its δ is exactly 0
-        gradient, fisher = products(x.flatten(0, 1), delta.flatten(0, 1))
+        gradient, fisher = products(x.flatten(0, 1), delta.flatten(0, 1), self.squares)
         total = self.sums[site.name]
         self.torn = site.name
         if work.gradient:
@@ -126,10 +129,11 @@ def collect_saliency(
             continue
         group = _group(lm, linears, store.unfinished(index) if store else None)
         try:
-            for number in range(group.done, len(queue)):
-                _add(lm, group, number, queue[number])
-                if progress:
-                    progress(index * len(queue) + number + 1, len(groups) * len(queue))
+            with _plain_attention(lm):
+                for number in range(group.done, len(queue)):
+                    _add(lm, group, number, queue[number])
+                    if progress:
+                        progress(index * len(queue) + number + 1, len(groups) * len(queue))
         except BaseException:
             if store and group.torn is None and any(group.covered.values()):
                 store.keep(index, group.covered, group.sums)
@@ -213,26 +217,48 @@ def _add(lm: LoadedModel, group: _Group, index: int, work: _Work) -> None:
     def see(site: LinearSite, x: Tensor, delta: Tensor) -> None:
         group.add(index, work, site, x, delta)
 
-    # the fused attention's backward pass is slow on CPUs
-    kernel = sdpa_kernel(SDPBackend.MATH) if lm.device.type == "cpu" else nullcontext()
-    with _watching(lm, group.linears, see), kernel:
+    with _watching(lm, group.linears, see):
         first = min(item.start for item in batch.items) - 1
         keep = torch.arange(first, batch.ids.shape[1], device=lm.device)
         logits = lm.model(input_ids=batch.ids.to(lm.device), use_cache=False, logits_to_keep=keep).logits
-        _objective(logits, batch, first).backward()  # type: ignore[no-untyped-call]
+        logits.backward(_gradient(logits.detach(), batch, first))
 
 
-def _objective(logits: Tensor, batch: Batch, first: int) -> Tensor:
-    """Sum over items of the mean log-probability of their response tokens."""
-    picks = [
-        (row, position - 1 - first, item.ids[position], 1 / (len(item.ids) - item.start))
-        for row, item in enumerate(batch.items)
-        for position in range(item.start, len(item.ids))
-    ]
-    rows, columns, tokens = torch.tensor([pick[:3] for pick in picks], device=logits.device).T
-    weights = torch.tensor([pick[3] for pick in picks], device=logits.device)
-    chosen = torch.log_softmax(logits[rows, columns].float(), -1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-    return (chosen * weights).sum()
+def _gradient(logits: Tensor, batch: Batch, first: int) -> Tensor:
+    """Gradient of the sum over items of the mean log-probability of their response tokens, at the logits.
+
+    Logits (items, positions from ``first`` on, vocabulary). The gradient, weight · (one-hot − softmax), is written in
+    closed form a few positions at a time: values of a whole batch in fp32 would lie outside every cache.
+    """
+    width = logits.shape[1]
+    tokens = torch.zeros(len(batch.items), width, dtype=torch.int64)
+    weights = torch.zeros(len(batch.items), width)
+    for row, item in enumerate(batch.items):
+        scored = slice(item.start - 1 - first, len(item.ids) - 1 - first)
+        tokens[row, scored] = torch.tensor(item.ids[item.start :])
+        weights[row, scored] = 1 / (len(item.ids) - item.start)
+    result = torch.empty_like(logits)
+    parts = (torch.split(value.flatten(0, 1), _POSITIONS) for value in (logits, result, tokens, weights))
+    for logit, part, token, weight in zip(*parts, strict=True):
+        token, weight = token.unsqueeze(1).to(logits.device), weight.unsqueeze(1).to(logits.device)
+        chances = torch.softmax(logit, -1, dtype=torch.float32)
+        own = (1 - chances.gather(1, token)) * weight
+        torch.mul(chances, -weight, out=part).scatter_(1, token, own.to(part.dtype))
+    return result
+
+
+@contextmanager
+def _plain_attention(lm: LoadedModel) -> Iterator[None]:
+    """Attention as matrix products on a CPU, where the backward pass of the fused one is slow."""
+    used = lm.model.config._attn_implementation
+    if lm.device.type != "cpu" or used == "eager":
+        yield
+        return
+    lm.model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        lm.model.set_attn_implementation(used)
 
 
 @contextmanager
@@ -250,8 +276,7 @@ def _watching(
         for site in linears:
 
             def watch(_: nn.Module, args: tuple[Tensor, ...], output: Tensor, site: LinearSite = site) -> None:
-                x = args[0].detach()
-                output.register_hook(lambda delta: see(site, x, delta))  # type: ignore[no-untyped-call]
+                output.register_hook(lambda delta: see(site, args[0], delta))  # type: ignore[no-untyped-call]
 
             stack.callback(lm.module(site.name).register_forward_hook(watch).remove)
         yield

@@ -80,11 +80,14 @@ class SaliencyPair:
         return replace(self, provenance=provenance, has_shuffled_labels=not self.has_shuffled_labels)
 
 
-def products(x: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+def squares(x: Tensor) -> Tensor:
+    """x² in the model's dtype; half precision in fp32, where a small square does not underflow."""
+    return (x.float() if x.dtype == torch.float16 else x).square()
+
+
+def products(x: Tensor, delta: Tensor, x_squares: Tensor) -> tuple[Tensor, Tensor]:
     """Σ δ xᵀ and Σ δ² (x²)ᵀ over positions; ``x`` (positions, inputs), ``delta`` (positions, outputs).
 
-    Both (outputs, inputs), in the model's dtype; half precision in fp32, where a squared gradient does not underflow.
+    Both (outputs, inputs) in the dtype of ``squares(x)``.
     """
-    if x.dtype == torch.float16:
-        x, delta = x.float(), delta.float()
-    return delta.T @ x, delta.square().T @ x.square()
+    return delta.T.to(x_squares.dtype) @ x.to(x_squares.dtype), squares(delta).T @ x_squares
