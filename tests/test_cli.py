@@ -64,7 +64,7 @@ def test_extract_prints_all_keys(method: str, model: str, tmp_path: Path, capsys
     assert result["tokens"]["plus"] > 0
     assert result["tokens"]["minus"] > 0
     assert set(result["seconds"]) == {"load", "signatures", "masks", "write"}
-    assert set(result["masks"]) == {"sparsity", "jaccard", "differential_ratio"}
+    assert set(result["masks"]) == {"sparsity", "jaccard", "differential_ratio", "by_layer", "by_module"}
     assert set(result["masks"]["differential_ratio"]) == {"all", "attention", "mlp"}
     assert result["bytes"]["plus"] == (tmp_path / "plus.persona").stat().st_size
     assert (tmp_path / "signatures").is_dir()

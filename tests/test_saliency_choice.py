@@ -15,7 +15,8 @@ from torch import Tensor
 
 import temperament.methods.saliency as scoring
 import temperament.personas.saliency_personas as personas
-from temperament.calibration import RolePlay, resolve_roleplay
+from temperament.calibration import Pole, RolePlay, resolve_roleplay
+from temperament.calibration.contrast import POLES
 from temperament.evaluation.controls import random_pair, shuffled_pair
 from temperament.evaluation.score import score_responses
 from temperament.methods.registry import SaliencyParameters
@@ -25,7 +26,7 @@ from temperament.personas import Extraction, Persona, SubnetworkEdit, extract
 from temperament.personas.kind import Origin
 from temperament.personas.saliency_personas import subnetwork_pair
 from temperament.signatures import SaliencyPair
-from temperament.signatures.saliency import LinearSaliency
+from temperament.signatures.saliency import PARTS, LinearSaliency
 from temperament.wear import wear
 
 NEUTRAL = ("The tide comes in twice a day.", "Ice floats.")
@@ -131,12 +132,16 @@ def chosen(lm: LoadedModel, pair: SaliencyPair, **parameters: Any) -> tuple[Tens
     return positions(plus), positions(minus)
 
 
-def scores(lm: LoadedModel, pair: SaliencyPair, sign: int, p: SaliencyParameters) -> list[Tensor]:
-    """METHODS by hand: max(0, −s·w·G)^e / (w²F + damping · median(w²F)) of every targeted weight, 0 elsewhere."""
+def scores(lm: LoadedModel, pair: SaliencyPair, pole: Pole, p: SaliencyParameters) -> list[Tensor]:
+    """By hand: max(0, −w·G)^e / (w²F + damping · median(w²F)) of all targeted weights; G of own − β·other."""
     rows = []
     for site in lm.linears:
         s = pair.read(site.name)
-        weight, gradient = lm.weight(site).double(), sign * (s.first.double() + s.second.double())
+        plus, minus = s.plus_first.double() + s.plus_second.double(), s.minus_first.double() + s.minus_second.double()
+        weight, gradient = (
+            lm.weight(site).double(),
+            plus - p.other * minus if pole == "plus" else minus - p.other * plus,
+        )
         cost = weight**2 * ((1 - p.neutral) * s.poles.double() + p.neutral * s.neutral.double())
         rows.append(((-weight * gradient).clamp_min(0) ** p.exponent, cost, p.targets(site)))
     median = torch.cat([cost.flatten() for _, cost, wanted in rows if wanted]).median()
@@ -148,7 +153,9 @@ def scores(lm: LoadedModel, pair: SaliencyPair, sign: int, p: SaliencyParameters
     [
         {},
         {"share": 0.05},
-        {"share": 0.0001},
+        {"share": 0.0001, "other": 1.0},
+        {"share": 0.05, "other": 1.0},
+        {"other": 0.0},
         {"modules": "attention"},
         {"modules": "mlp", "exponent": 2.0},
         {"layers": "1-1", "damping": 10.0},
@@ -167,8 +174,8 @@ def test_the_weights_of_largest_score_are_taken(
     targeted = sum(size for size, site in zip(sizes, tiny_llama.linears, strict=True) if p.targets(site))
     assert sum(sizes) == total
     results = chosen(tiny_llama, statistics(found), **parameters)
-    for sign, taken in zip((1, -1), results, strict=True):
-        parts = scores(tiny_llama, statistics(found), sign, p)
+    for pole, taken in zip(POLES, results, strict=True):
+        parts = scores(tiny_llama, statistics(found), pole, p)
         flat = torch.cat([part.flatten() for part in parts])
         if p.scope == "global":
             counts = {range(total): max(1, round(p.share * total))}
@@ -188,7 +195,8 @@ def test_the_weights_of_largest_score_are_taken(
                 inside = inside[inside < where.stop]
                 assert float(flat[own].min()) >= float(flat[inside].max()) * (1 - 1e-5)
                 assert bool((flat[own] > 0).all())
-    assert not bool(torch.isin(*results).any()), "no weight serves both poles"
+    if p.other == 1:
+        assert not bool(torch.isin(*results).any()), "no weight serves both poles"
 
 
 def planted(found: Extraction, name: str, row: int, column: int, value: float) -> SaliencyPair:
@@ -199,9 +207,10 @@ def planted(found: Extraction, name: str, row: int, column: int, value: float) -
         saliency = pair.read(own)
         if own != name:
             return saliency
-        first, second = saliency.first.clone(), saliency.second.clone()
-        first[row, column], second[row, column] = value, 0
-        return replace(saliency, first=first, second=second)
+        parts = {part: getattr(saliency, part).clone() for part in PARTS[:4]}
+        for part, planted in zip(parts.values(), (value, 0, -value, 0), strict=True):
+            part[row, column] = planted
+        return replace(saliency, **parts)
 
     return replace(pair, read=read)
 
@@ -259,12 +268,13 @@ def test_the_random_control_is_as_large_and_elsewhere(tiny_llama: LoadedModel, f
     for plus, minus in pairs:
         assert (plus.pole, minus.pole) == ("plus", "minus")
         assert len(positions(plus)) == len(positions(minus)) == 154
-        assert not bool(torch.isin(positions(plus), positions(minus)).any())
         for control, worn in ((plus, found.plus), (minus, found.minus)):
             assert float(torch.isin(positions(control), positions(worn)).float().mean()) < 0.5
-    site = tiny_llama.linears[2]
-    gradient = personas._gradient(statistics(found), site, 0)
-    assert torch.equal(gradient.flatten().sort().values, statistics(found).gradient(site.name).flatten().sort().values)
+    name = tiny_llama.linears[2].name
+    poles = [statistics(found).gradient(name, pole) for pole in POLES]
+    permuted = [personas._permuted(gradient, name, 0) for gradient in poles]
+    assert torch.equal(permuted[0].flatten().sort().values, poles[0].flatten().sort().values)
+    assert torch.equal(permuted[0], -permuted[1]), "in the same order for both poles"
     with refused("random control of a subnetwork needs the signatures"):
         random_pair(tiny_llama, found.plus, found.minus, 0)
 
@@ -292,7 +302,7 @@ def test_given_statistics_need_no_pass(
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        ({"sparsity": 0.2}, ("has no sparsity", "share=0.003")),
+        ({"sparsity": 0.2}, ("has no sparsity", "share=0.01")),
         ({"tokens": "all"}, ("scores responses only", "--tokens response")),
         ({"settings": {"layers": "5-9"}}, ("layers 5-9", "2 layers", "0-1")),
         ({"settings": {"layers": "1-0"}}, ("layers 1-0", "2 layers")),
@@ -317,8 +327,8 @@ def test_statistics_of_nothing_are_refused(tiny_llama: LoadedModel, found: Extra
     pair = statistics(found)
 
     def flat(name: str, gradient: float, fisher: float) -> LinearSaliency:
-        one = torch.ones_like(pair.read(name).first)
-        return LinearSaliency(gradient * one, 0 * one, fisher * one, fisher * one)
+        one = torch.ones_like(pair.read(name).poles)
+        return LinearSaliency(gradient * one, 0 * one, 0 * one, 0 * one, fisher * one, fisher * one)
 
     with refused("no weight serves either pole"):
         chosen(tiny_llama, replace(pair, read=lambda name: flat(name, 0, 1)))

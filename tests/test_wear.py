@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -281,6 +282,11 @@ def test_mask_statistics_by_hand(lm: LanguageModel) -> None:
     shares = {"attention": 8 / columns / attention, "mlp": (1 / up.shape[0]) / (len(lm.linears) - attention)}
     whole = (8 / columns + 1 / up.shape[0]) / len(lm.linears)
     assert found["differential_ratio"] == pytest.approx({"all": whole, **shares})
+    only = {"plus": {"q_proj": 4 * rows, "up_proj": 32}, "minus": {"q_proj": 4 * rows, "up_proj": 0}}
+    assert found["by_layer"] == {"plus": [4 * rows + 32, 0], "minus": [4 * rows, 0]}
+    modules: Any = found["by_module"]
+    assert {pole: {kind: kinds[kind] for kind in only[pole]} for pole, kinds in modules.items()} == only
+    assert sum(sum(kinds.values()) for kinds in modules.values()) == 8 * rows + 32
 
 
 def test_blocks_that_end_out_of_order_restore_exactly(lm: LanguageModel) -> None:

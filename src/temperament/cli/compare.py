@@ -53,7 +53,10 @@ def command(
         ),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Also drift, specificity, and what the files below allow. Example: --full")
+        bool,
+        typer.Option(
+            "--full", help="Also two-choice, drift, specificity, and what the files below allow. Example: --full"
+        ),
     ] = False,
     questionnaire: Annotated[
         Path | None, typer.Option("--questionnaire", help="IPIP-NEO items for --full. Example: ipip_neo_120.csv")

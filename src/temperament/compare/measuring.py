@@ -52,7 +52,7 @@ class Measuring:
     def __init__(self, ledger: Ledger, texts: Texts, judge: Judge | None, seed: int) -> None:
         self.ledger, self.judge, self.seed = ledger, judge, seed
         self.validation = Statements(_statements(texts.validation), "validation")
-        self.tuning_text = Passages(neutral_passages(split="validation"), "neutral-validation")
+        self.tuning_text = Passages(neutral_passages(split="validation")[::2], "neutral-validation")  # 20: often asked
         self.test = Statements(_statements(texts.test), "test")
         self.text = Passages(neutral_passages(), "neutral-test")
         self.transfer = transfer_statements(texts.transfer) if texts.transfer else {}

@@ -21,7 +21,7 @@ BUDGETS = (1.05, 1.10, 1.25)
 class Settings:
     """A comparison: numbers are texts per pole; ``transfer`` is another instrument's contrast, '' for none.
 
-    ``full`` adds questionnaire, capability, drift and specificity.
+    ``full`` adds two-choice, questionnaire, capability, drift and specificity.
     """
 
     contrast: str

@@ -91,13 +91,14 @@ class NeuronParameters(Parameters):
 
 
 class SaliencyParameters(Parameters):
-    share: float = Field(0.003, gt=0, le=0.1, description="share of all targeted weights")
+    share: float = Field(0.01, gt=0, le=0.1, description="share of all targeted weights")
     scope: Literal["global", "per-linear"] = Field("global", description="rank the whole model, or each Linear")
     modules: Literal["all", "attention", "mlp"] = Field("all", description="which Linears may be chosen from")
     layers: str | None = Field(None, pattern=r"^\d+-\d+$", description="which layers, such as 8-20; default all")
+    other: float = Field(0.7, ge=0, le=1, description="weight of the other pole in the objective, β")
     neutral: float = Field(1 / 3, ge=0, le=1, description="share of neutral text in F")
     damping: float = Field(0.01, gt=0, le=100, description="λ as a share of the median of w²F")
-    exponent: float = Field(1.0, gt=0, le=4, description="power of the gain −s·w·G")
+    exponent: float = Field(1.0, gt=0, le=4, description="power of the gain −w·G")
 
     def targets(self, linear: LinearSite) -> bool:
         """Whether weights of this Linear may be chosen."""
@@ -317,7 +318,7 @@ NEURONS = NeuronMethod(
 
 SALIENCY = SaliencyMethod(
     "contrastive-saliency",
-    "max(0, −s·w_ij·G_ij) / (w_ij²·F_ij + λ), the largest of the whole model (ours)",
+    "max(0, −w_ij·(G_ij − β·G'_ij)) / (w_ij²·F_ij + λ), the largest of the whole model (ours)",
     "the few weights whose loss serves one pole most for its cost elsewhere; one backward pass",
     SaliencyParameters,
 )

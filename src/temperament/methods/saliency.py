@@ -1,7 +1,8 @@
 """``contrastive-saliency`` (ours): the few weights whose loss serves one pole most for its cost elsewhere.
 
-Pruning w_ij changes the contrast by −w_ij·G_ij and costs about w_ij²·F_ij elsewhere, so weights are ranked by
-r_ij = max(0, −s·w_ij·G_ij)^e / (w_ij²·F_ij + λ), s = ±1 for the plus and the minus pole.
+Pruning w_ij changes the objective [mean log p(own pole) − β · mean log p(other pole)] by −w_ij·G_ij and costs about
+w_ij²·F_ij elsewhere, so weights are ranked by r_ij = max(0, −w_ij·G_ij)^e / (w_ij²·F_ij + λ). At β = 1 the objective is
+the contrast; most weights then forbid the other pole's words and little speaks for the own. A smaller β asks for both.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _SAMPLE = 2**20
 
 
 def usefulness(weight: Tensor, gradient: Tensor, fisher: Tensor, damping: float, exponent: float = 1.0) -> Tensor:
-    """r_ij; all tensors (outputs, inputs) fp32, ``damping`` is λ > 0, ``gradient`` is s·G."""
+    """r_ij; all tensors (outputs, inputs) fp32, ``damping`` is λ > 0, ``gradient`` is G."""
     gain = (weight * gradient).neg_().clamp_min_(0)
     if exponent != 1:
         gain = gain.pow_(exponent)

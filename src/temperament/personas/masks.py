@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from temperament.calibration import Pole
+from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.methods import Recipe, SparsityPlan, build_mask
 from temperament.models import LinearSite, LoadedModel
@@ -85,8 +87,11 @@ def mask_statistics(lm: LoadedModel, first: PackedMasks, second: PackedMasks) ->
     """Sparsity, Jaccard index of kept entries (PS Table 13) and differential ratio (PS Table 2) of two mask sets.
 
     The differential ratio is the mean over Linears of the share of entries that differ, for all Linears and
-    split into attention and MLP.
+    split into attention and MLP. ``by_layer`` and ``by_module`` count the entries that only the first (plus) or only
+    the second (minus) mask prunes.
     """
+    layers: dict[Pole, list[int]] = {pole: [0] * lm.depth for pole in POLES}
+    modules: dict[Pole, dict[str, int]] = {pole: {} for pole in POLES}
     ratios: dict[str, list[float]] = {"all": [], "attention": [], "mlp": []}
     entries = pruned = shared = united = 0
     for linear in lm.linears:
@@ -94,12 +99,15 @@ def mask_statistics(lm: LoadedModel, first: PackedMasks, second: PackedMasks) ->
         size = linear.shape[0] * linear.shape[1]
         entries += size
         if a is None and b is None:
-            different, kept_a, kept_both = 0, size, size
+            kept_a, kept_b, kept_both = size, size, size
         else:
             full = torch.ones(linear.shape, dtype=torch.bool)
             a, b = (full if mask is None else mask for mask in (a, b))
-            kept_a, kept_both = int(a.count_nonzero()), int((a & b).count_nonzero())
-            different = int((a ^ b).count_nonzero())
+            kept_a, kept_b, kept_both = (int(kept.count_nonzero()) for kept in (a, b, a & b))
+        different = kept_a + kept_b - 2 * kept_both
+        for pole, alone in zip(POLES, (kept_b - kept_both, kept_a - kept_both), strict=True):
+            layers[pole][linear.layer] += alone
+            modules[pole][linear.kind] = modules[pole].get(linear.kind, 0) + alone
         pruned += size - kept_a
         shared += kept_both
         united += kept_both + different
@@ -109,4 +117,6 @@ def mask_statistics(lm: LoadedModel, first: PackedMasks, second: PackedMasks) ->
         "sparsity": pruned / entries,
         "jaccard": shared / united if united else 1.0,
         "differential_ratio": {part: sum(values) / len(values) if values else 0.0 for part, values in ratios.items()},
+        "by_layer": layers,
+        "by_module": modules,
     }

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from temperament.calibration import Pole
 from temperament.calibration.builtin import neutral_texts
 from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
@@ -94,17 +95,17 @@ def subnetwork_pair(
     if not damping > 0:
         raise TemperamentError("the texts have no effect on most weights of this model", "use another model or texts")
 
-    def score(linear: LinearSite, sign: int) -> Tensor:
+    def score(linear: LinearSite, pole: Pole) -> Tensor:
         if not parameters.targets(linear):
             return torch.zeros(1).expand(linear.shape)
-        gradient = _gradient(pair, linear, permuted)
+        gradient = _permuted(pair.gradient(linear.name, pole, parameters.other), linear.name, permuted)
         fisher = pair.read(linear.name).fisher(parameters.neutral)
         weight = lm.base_weight(linear).float().cpu()
-        return usefulness(weight, gradient.mul_(sign), fisher, damping, parameters.exponent)
+        return usefulness(weight, gradient, fisher, damping, parameters.exponent)
 
     edits = []
-    for sign in (1, -1):
-        scores = (score(linear, sign) for linear in lm.linears)
+    for pole in POLES:
+        scores = (score(linear, pole) for linear in lm.linears)
         if parameters.scope == "global":
             positions, _ = largest(scores, max(1, round(parameters.share * total)))
         else:
@@ -138,17 +139,17 @@ def _cost(lm: LoadedModel, parameters: SaliencyParameters, pair: SaliencyPair, l
     return weight.square().mul_(pair.read(linear.name).fisher(parameters.neutral))
 
 
-def _gradient(pair: SaliencyPair, linear: LinearSite, permuted: int | None) -> Tensor:
-    gradient = pair.gradient(linear.name)
-    if permuted is None:
+def _permuted(gradient: Tensor, name: str, seed: int | None) -> Tensor:
+    """The same values elsewhere in the Linear, in the same order for both poles; as it is without a seed."""
+    if seed is None:
         return gradient
-    digest = hashlib.sha256(f"{permuted} {linear.name}".encode()).digest()
+    digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
     return gradient.flatten()[torch.randperm(gradient.numel(), generator=generator)].view_as(gradient)
 
 
 def _described(lm: LoadedModel, plus: Persona, minus: Persona) -> dict[str, Any]:
-    """Weights by pole, layer and kind of module; no weight serves both poles."""
+    """Weights by pole, layer and kind of module."""
     result: dict[str, Any] = {}
     sites = {linear.name: linear for linear in lm.linears}
     for persona in (plus, minus):

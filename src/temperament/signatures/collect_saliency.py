@@ -33,14 +33,14 @@ MEMORY = 6 * 2**30
 
 @dataclass(frozen=True)
 class _Work:
-    """One batch: where its products go (``gradient`` part or None, ``fisher`` part) and with which weights."""
+    """One batch: where its products go (``gradient`` part or None, ``fisher`` part), and what an item weighs there."""
 
     batch: Batch
     pole: Pole | None
     gradient: str | None
-    sign: float
     fisher: str
-    share: float
+    item: float
+    item_fisher: float
 
 
 @dataclass
@@ -79,8 +79,8 @@ class _Group:
         total = self.sums[site.name]
         self.torn = site.name
         if work.gradient:
-            total[PARTS.index(work.gradient)].add_(gradient, alpha=work.sign)
-        total[PARTS.index(work.fisher)].add_(fisher, alpha=work.share)
+            total[PARTS.index(work.gradient)].add_(gradient, alpha=work.item)
+        total[PARTS.index(work.fisher)].add_(fisher, alpha=work.item_fisher)
         self.covered[site.name] = index + 1
         self.torn = None
 
@@ -120,7 +120,7 @@ def collect_saliency(
     queue = _queue(lm, contrast, neutral, seed)
     groups = layer_groups(lm.linears, memory)
     names = [[site.name for site in linears] for linears in groups]
-    settings = [provenance, BATCH_TOKENS, BATCH_ROWS, len(queue), names]
+    settings = [provenance, PARTS, BATCH_TOKENS, BATCH_ROWS, len(queue), names]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     store = SaliencyFolder(folder, key) if folder else None
     held: dict[str, LinearSaliency] = {}
@@ -174,24 +174,23 @@ def layer_groups(linears: Sequence[LinearSite], memory: int) -> list[list[Linear
 
 
 def _queue(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int) -> list[_Work]:
-    """All batches. Plus texts of half one and minus texts of half two go into ``first``, the others into ``second``.
+    """All batches. Each pole's texts are drawn into two halves.
 
-    Of an odd number of texts the larger half is the first of plus and the second of minus: what ``shuffled`` makes of
-    them has as many on either side.
+    Of an odd number of texts the larger half is the first of plus and the second of minus: the poles that ``shuffled``
+    makes of one half of either have as many.
     """
     queue: list[_Work] = []
     for pole in POLES:
         examples = sorted(contrast.pole(pole), key=lambda example: example.text)
         random.Random(f"{seed} {pole}").shuffle(examples)
         middle = (len(examples) + (pole == "plus")) // 2
-        for half, part in enumerate((examples[:middle], examples[middle:])):
-            slot = "first" if (half == 0) == (pole == "plus") else "second"
-            sign = (1 if pole == "plus" else -1) / len(examples)
-            share = 0.5 / len(examples)
+        one = 1 / len(examples)
+        for half, part in (("first", examples[:middle]), ("second", examples[middle:])):
             batches = _batches(lm, encode_all(lm, part, "response"))
-            queue += [_Work(batch, pole, slot, sign, "poles", share) for batch in batches]
+            queue += [_Work(batch, pole, f"{pole}_{half}", "poles", one, one / 2) for batch in batches]
     passages = [_passage(lm, text) for text in neutral]
-    return queue + [_Work(batch, None, None, 0.0, "neutral", 1 / len(passages)) for batch in _batches(lm, passages)]
+    one = 1 / len(passages)
+    return queue + [_Work(batch, None, None, "neutral", one, one) for batch in _batches(lm, passages)]
 
 
 def saliency_batches(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int = 42) -> list[Batch]:

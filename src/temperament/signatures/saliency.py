@@ -1,7 +1,7 @@
-"""Saliency statistics: what each weight does to the contrast of two poles (G), and what it matters elsewhere (F).
+"""Saliency statistics: what each weight does to the responses of each pole (G), and what it matters elsewhere (F).
 
-G_ij = ∂/∂w_ij [mean log p(plus responses) − mean log p(minus responses)] and F_ij, the token-wise diagonal Fisher
-information. For a Linear with inputs x and output gradients δ both are matrix products: G = Σ δ xᵀ, F = (δ²)ᵀ x².
+G_ij = ∂/∂w_ij mean log p(responses of a pole) and F_ij, the token-wise diagonal Fisher information. For a Linear with
+inputs x and output gradients δ both are matrix products: G = Σ δ xᵀ, F = (δ²)ᵀ x².
 """
 
 from __future__ import annotations
@@ -18,27 +18,34 @@ from torch import Tensor
 from temperament.calibration import Pole
 
 #: Parts of the statistics of one Linear, in the order of ``LinearSaliency``.
-PARTS = ("first", "second", "poles", "neutral")
+PARTS = ("plus_first", "plus_second", "minus_first", "minus_second", "poles", "neutral")
 
 
 @dataclass(frozen=True)
 class LinearSaliency:
     """Statistics of one Linear, each (outputs, inputs) bf16.
 
-    ``first`` and ``second`` are two parts of G: plus texts of one half and minus texts of the other, so that their sum
-    is G and their difference is G of the same texts with shuffled labels. ``poles`` and ``neutral`` are F on the texts
-    of the contrast (mean of both poles) and on neutral text.
+    The parts of G of either pole come from two halves of its texts and add up to the gradient of its mean. ``poles``
+    and ``neutral`` are F on the texts of the contrast (mean of both poles) and on neutral text.
     """
 
-    first: Tensor
-    second: Tensor
+    plus_first: Tensor
+    plus_second: Tensor
+    minus_first: Tensor
+    minus_second: Tensor
     poles: Tensor
     neutral: Tensor
 
-    def gradient(self, *, shuffled: bool = False) -> Tensor:
-        """G in fp32, of the true or of shuffled labels."""
-        first, second = self.first.float(), self.second.float()
-        return first - second if shuffled else first + second
+    def gradient(self, pole: Pole, other: float = 1.0, *, shuffled: bool = False) -> Tensor:
+        """G of [mean log p(own) − ``other`` · mean log p(opposite)] in fp32.
+
+        With shuffled labels each pole is one half of either true one.
+        """
+        plus, minus = (self.plus_first, self.plus_second), (self.minus_first, self.minus_second)
+        if shuffled:
+            plus, minus = (plus[0], minus[0]), (plus[1], minus[1])
+        own, opposite = (plus, minus) if pole == "plus" else (minus, plus)
+        return (own[0].float() + own[1].float()).sub_(opposite[0].float() + opposite[1].float(), alpha=other)
 
     def fisher(self, neutral: float = 1 / 3) -> Tensor:
         """F in fp32: ``neutral`` is the share of neutral text, the rest is that of the contrast's own texts."""
@@ -70,9 +77,9 @@ class SaliencyPair:
                 digest.update(getattr(statistics, part).contiguous().view(torch.int16).numpy().data)
         return digest.hexdigest()
 
-    def gradient(self, name: str) -> Tensor:
-        """G of one Linear, (outputs, inputs) fp32."""
-        return self.read(name).gradient(shuffled=self.has_shuffled_labels)
+    def gradient(self, name: str, pole: Pole, other: float = 1.0) -> Tensor:
+        """G of one Linear for a pole, (outputs, inputs) fp32; ``other`` weighs the opposite pole."""
+        return self.read(name).gradient(pole, other, shuffled=self.has_shuffled_labels)
 
     def shuffled(self) -> SaliencyPair:
         """The same texts with shuffled labels: each new pole is one half of either old pole; no further pass."""

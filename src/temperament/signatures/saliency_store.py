@@ -16,7 +16,7 @@ from temperament.container import checked_tensor, read_container, write_containe
 from temperament.errors import TemperamentError
 from temperament.signatures.saliency import PARTS, LinearSaliency, SaliencyPair
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INDEX = "saliency.safetensors"
 _REMEDY = "delete it and run the extraction again"
 _KIND = "saliency file"
