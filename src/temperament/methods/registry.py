@@ -95,7 +95,7 @@ class SaliencyParameters(Parameters):
     scope: Literal["global", "per-linear"] = Field("global", description="rank the whole model, or each Linear")
     modules: Literal["all", "attention", "mlp"] = Field("all", description="which Linears may be chosen from")
     layers: str | None = Field(None, pattern=r"^\d+-\d+$", description="which layers, such as 8-20; default all")
-    other: float = Field(0.7, ge=0, le=1, description="weight of the other pole in the objective, β")
+    other: float = Field(0.8, ge=0, le=1, description="weight of the other pole in the objective, β")
     neutral: float = Field(1 / 3, ge=0, le=1, description="share of neutral text in F")
     damping: float = Field(0.01, gt=0, le=100, description="λ as a share of the median of w²F")
     exponent: float = Field(1.0, gt=0, le=4, description="power of the gain −w·G")
