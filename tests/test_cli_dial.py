@@ -139,6 +139,31 @@ def test_dialled_texts_cannot_be_evaluated_on(model: str, pair: Path, capsys: py
     assert run([*evaluation, "--data", TRAIT]) == 0
 
 
+def test_each_pole_is_evaluated_at_its_dialled_strength(
+    model: str, pair: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluation = ["evaluate", "--model", model, "--plus", str(pair / "plus.persona"), "--data", TRAIT, "--json"]
+    evaluation += ["--minus", str(pair / "minus.persona"), "--measure", "separation", "--limit", "4"]
+    evaluation += ["--controls", "random-0,swapped"]
+
+    def strengths(*more: str) -> tuple[dict[str, float], str]:
+        capsys.readouterr()
+        assert run([*evaluation, *more]) == 0
+        captured = capsys.readouterr()
+        return json.loads(captured.out)["provenance"]["strength"], captured.err
+
+    assert strengths()[0] == {"plus": 1, "minus": 1}
+    assert run(command(model, pair, "--target", "+0.1sd", "--json")) == 0
+    dialled = {pole: figures["strength"] for pole, figures in printed_json(capsys).items()}
+    assert dialled["plus"] != dialled["minus"]
+    found, notes = strengths()
+    assert found == dialled
+    assert f"dialled strength {dialled['minus']:g}" in notes
+    found, notes = strengths("--strength", "0.5")
+    assert found == {"plus": 0.5, "minus": 0.5}
+    assert "dialled" not in notes
+
+
 MISTAKES = {
     "target": (["--target", "plenty"], "'plenty'"),
     "other direction": (["--target=-1sd"], "opposite pole"),

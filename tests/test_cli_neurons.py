@@ -88,7 +88,7 @@ def test_evaluate_with_all_controls(
     assert run([*command, "--strength", "1.5", "--out", str(tmp_path), "--json"]) == 0
     result = printed(capsys)
     assert set(result["controls"]) == {"unworn", "random-0", "random-1", "random-2", "shuffled", "swapped", "prompt"}
-    assert result["provenance"]["strength"] == 1.5
+    assert result["provenance"]["strength"] == {"plus": 1.5, "minus": 1.5}
     assert result["provenance"]["personas"]["plus"]["kind"] == "neurons"
 
 

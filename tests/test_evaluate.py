@@ -189,7 +189,7 @@ def test_the_prompt_control_wears_the_personas_prompts(
     tiny_llama: LoadedModel, tiny_extraction: Extraction, few_texts: Contrast, evaluation: Evaluation
 ) -> None:
     plus, minus = tiny_extraction.plus, tiny_extraction.minus
-    (condition,) = control_conditions(tiny_llama, plus, minus, 0.5, ("prompt",), None)
+    (condition,) = control_conditions(tiny_llama, plus, minus, (0.5, 0.5), ("prompt",), None)
     seen = []
     for plan in (condition.plus, condition.minus):
         with wear(tiny_llama, plan):

@@ -256,7 +256,9 @@ def test_other_families(tiny_model: LoadedModel, few_texts: Contrast, short_neut
 
 def test_conditions_wear_the_strength_they_are_given(lm: LoadedModel, extraction: Extraction) -> None:
     names = ("random-1", "shuffled")
-    conditions = list(control_conditions(lm, extraction.plus, extraction.minus, -0.5, names, extraction.signatures))
+    conditions = list(
+        control_conditions(lm, extraction.plus, extraction.minus, (-0.5, -0.5), names, extraction.signatures)
+    )
     assert [condition.name for condition in conditions] == list(names)
     for condition in conditions:
         ((plus, first),) = condition.plus.active

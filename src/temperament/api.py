@@ -81,7 +81,7 @@ def evaluate(
     measures: tuple[str, ...] = ("separation", "auc", "two_choice", "perplexity"),
     controls: tuple[str, ...] | None = None,
     signatures: Pair | None = None,
-    strength: float = 1.0,
+    strength: float | tuple[float, float] = 1.0,
     limit: int | None = None,
     seed: int = 0,
     folder: str | Path | None = None,
@@ -89,6 +89,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure a pair of opposite personas on test texts, beside its controls.
 
+    ``strength`` is that of both poles, or a pair of them, such as ``(plus.dial.strength, minus.dial.strength)``.
     ``data`` defaults to the test split of the contrast the personas were made from, if that is a built-in one.
     ``signatures`` defaults to those the persona was extracted with in this process; a persona from a file has
     none, and then the ``shuffled`` control is left out unless it is asked for by name.

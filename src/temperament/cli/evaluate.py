@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from temperament.atomic import ensure_folder
 from temperament.cli.console import err, out, print_json, progress_steps, working
 from temperament.cli.options import Device, Dtype, Json, Limit, Minus, Model, Plus, Revision, Seed
 from temperament.errors import TemperamentError
+
+if TYPE_CHECKING:
+    from temperament.personas import Persona
 
 ALL_MEASURES = "separation,auc,two_choice,perplexity"
 
@@ -31,8 +34,13 @@ def command(
         str, typer.Option("--measure", help="Measures, joined by commas. Example: --measure separation,auc")
     ] = ALL_MEASURES,
     strength: Annotated[
-        float, typer.Option("--strength", help="Strength; masks take 0 to 1, neurons any. Example: --strength 0.7")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            "--strength",
+            help="Strength of both; masks take 0 to 1, others any. Default: the one dialled for each pole, else 1. "
+            "Example: --strength 0.7",
+        ),
+    ] = None,
     controls: Annotated[
         str,
         typer.Option(
@@ -96,7 +104,11 @@ def command(
         ensure_folder(figure.parent)
     first, second = open_persona(plus), open_persona(minus)
     check_pair(first, second)
-    Plan.of(first, strength)
+    strengths = _strength(first, strength), _strength(second, strength)
+    for persona, value in zip((first, second), strengths, strict=True):
+        Plan.of(persona, value)
+        if strength is None and persona.dial:
+            err.print(f"note: {persona.name} is worn at its dialled strength {value:g}")
     test = resolve_contrast(data, split="test", limit=limit, seed=seed)
     for note in test.notes:
         err.print(f"note: {note}")
@@ -123,7 +135,7 @@ def command(
             measures=names,
             controls=chosen,
             signatures=pair,
-            strength=strength,
+            strength=strengths,
             neutral=neutral,
             seed=seed,
             folder=records,
@@ -139,3 +151,10 @@ def command(
     from temperament.report.tables import evaluation_table
 
     out.print(evaluation_table(result))
+
+
+def _strength(persona: Persona, given: float | None) -> float:
+    """What was asked for, else what was dialled, else 1."""
+    if given is not None:
+        return given
+    return persona.dial.strength if persona.dial else 1.0

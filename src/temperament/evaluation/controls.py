@@ -45,7 +45,7 @@ def control_conditions(
     lm: LoadedModel,
     plus: Persona,
     minus: Persona,
-    strength: float,
+    strengths: tuple[float, float],
     names: tuple[str, ...],
     signatures: Pair | None,
 ) -> Iterator[Condition]:
@@ -58,10 +58,10 @@ def control_conditions(
     for seed in RANDOM_SEEDS:
         if "random" in names or f"random-{seed}" in names:
             first, second = random_pair(lm, plus, minus, seed, signatures)
-            yield Condition(f"random-{seed}", Plan.of(first, strength), Plan.of(second, strength))
+            yield Condition(f"random-{seed}", Plan.of(first, strengths[0]), Plan.of(second, strengths[1]))
     if "shuffled" in names:
         first, second = shuffled_pair(lm, plus, minus, signatures)
-        yield Condition("shuffled", Plan.of(first, strength), Plan.of(second, strength))
+        yield Condition("shuffled", Plan.of(first, strengths[0]), Plan.of(second, strengths[1]))
     if "prompt" in names:
         yield Condition("prompt", Plan.of(_prompt(plus)), Plan.of(_prompt(minus)))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from temperament.calibration import Contrast
+from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.evaluation.auc import auc
 from temperament.evaluation.bootstrap import Measured
@@ -125,7 +126,7 @@ def evaluate(
     measures: tuple[str, ...] = ("separation", "auc", "two_choice", "perplexity"),
     controls: tuple[str, ...] = CONTROLS,
     signatures: Pair | None = None,
-    strength: float = 1.0,
+    strength: float | tuple[float, float] = 1.0,
     neutral: Path | None = None,
     seed: int = 0,
     folder: Path | None = None,
@@ -133,10 +134,12 @@ def evaluate(
 ) -> Evaluation:
     """Measure a pair of opposite personas on test texts, beside its controls.
 
-    ``contrast`` holds the test items; any that the personas were calibrated or tuned on is an error. With a
-    ``folder`` the record of every finished item is kept there and reused by the next call, also after an interruption.
-    Intervals resample statements, two-choice items, and passages of neutral text.
+    ``contrast`` holds the test items; any that the personas were calibrated or tuned on is an error. ``strength`` is
+    that of both poles, or a pair of them. With a ``folder`` the record of every finished item is kept there and reused
+    by the next call, also after an interruption. Intervals resample statements, two-choice items, and passages of
+    neutral text.
     """
+    strengths = strength if isinstance(strength, tuple) else (strength, strength)
     check_unworn(lm)
     rows = find_measures(measures)
     check_controls(controls)
@@ -154,7 +157,7 @@ def evaluate(
     for persona in (plus, minus):
         persona.check_model(lm)
     needed = [kind for kind in instruments if any(row.needs == kind for row in rows)]
-    worn = Condition("worn", Plan.of(plus, strength), Plan.of(minus, strength))
+    worn = Condition("worn", Plan.of(plus, strengths[0]), Plan.of(minus, strengths[1]))
     ledger = Ledger(lm, folder, progress)
 
     def side(plan: Plan, label: str) -> dict[str, Records]:
@@ -171,7 +174,7 @@ def evaluate(
         for kind, records in found.items():
             check_finite(records, plan, instruments[kind].name)
     result: dict[str, dict[str, Measured]] = {}
-    for condition in control_conditions(lm, plus, minus, strength, controls, signatures):
+    for condition in control_conditions(lm, plus, minus, strengths, controls, signatures):
         first = side(condition.plus, f"{condition.name}-plus")
         result[condition.name] = measure(first, side(condition.minus, f"{condition.name}-minus"))
     if "swapped" in controls:
@@ -185,7 +188,7 @@ def evaluate(
             "device": lm.device.type,
         },
         "personas": {persona.pole: _describe(persona) for persona in (plus, minus)},
-        "strength": strength,
+        "strength": dict(zip(POLES, strengths, strict=True)),
         "data": {
             "name": contrast.name,
             "split": contrast.split,
