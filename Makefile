@@ -29,10 +29,15 @@ check: install
 test: check
 	$(BIN)/python -m pytest
 
-# One page per trait; an interrupted run goes on where it stopped.
+# One page per trait; an interrupted run goes on where it stopped. The public statements are used where there are any.
+MODEL ?= smollm2-135m
+METHODS ?= all
+STATEMENTS = $(TEMPERAMENT_DATA)/anthropic_evals/persona
 report: install
 	set -e; for trait in openness conscientiousness extraversion agreeableness neuroticism; do \
-	  $(BIN)/temperament compare --contrast $$trait --out report/$$trait; done
+	  source=$(STATEMENTS)/$$trait.jsonl; [ -f "$$source" ] || source=$$trait; \
+	  $(BIN)/temperament compare --model $(MODEL) --contrast "$$source" --methods $(METHODS) \
+	    --out report/$(notdir $(MODEL))/$$trait; done
 
 bench: install
 	$(BIN)/python -m bench

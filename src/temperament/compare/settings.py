@@ -9,7 +9,7 @@ from temperament.calibration import Contrast, resolve_contrast
 from temperament.calibration.builtin import TRAITS, find_trait, questions
 from temperament.calibration.contrast import SPLITS, group_key
 from temperament.errors import TemperamentError
-from temperament.methods import METHODS, find_method
+from temperament.methods import METHODS
 
 #: The baseline that is no method of its own: the system prompt of each pole.
 PROMPT = "prompt"
@@ -54,10 +54,14 @@ class Settings:
     @property
     def names(self) -> tuple[str, ...]:
         """Methods to compare, the prompt first; without it no verdict could be given."""
+        known = [method.name for method in METHODS]
         named = [name for name in self.methods if name not in ("all", PROMPT)]
         for name in named:
-            find_method(name)
-        every = [method.name for method in METHODS] if "all" in self.methods else []
+            if name not in known:
+                raise TemperamentError(
+                    f"unknown method {name!r}", f"use all, or some of {', '.join([PROMPT, *known])}, joined by commas"
+                )
+        every = known if "all" in self.methods else []
         return (PROMPT, *dict.fromkeys([*every, *named]))
 
     @property
