@@ -159,9 +159,9 @@ def test_another_model_is_refused(llama: LanguageModel, fresh_llama: LoadedModel
         pass
 
 
-@pytest.mark.parametrize("strength", [-0.1, 2.01, float("nan"), float("inf")])
+@pytest.mark.parametrize("strength", [-0.1, 4.01, float("nan"), float("inf")])
 def test_strengths_out_of_range_are_refused(llama: LanguageModel, strength: float) -> None:
-    with refused("sub1", "0 to 1, or up to 2", "opposite pole"), llama.wear(made(llama, 1), strength):
+    with refused("sub1", "0 to 4", "opposite pole"), llama.wear(made(llama, 1), strength):
         pass
     with refused("sub1"):
         _ = strength * made(llama, 1)

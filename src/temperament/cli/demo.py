@@ -36,7 +36,7 @@ def command(
     from temperament.evaluation import Evaluation, evaluate
     from temperament.evaluation.bootstrap import Measured
     from temperament.language_model import load
-    from temperament.methods import MASK_METHODS
+    from temperament.methods import MASK_METHODS, NEURONS, SALIENCY
     from temperament.personas import Plan, extract
     from temperament.report.figures import methods_figure
     from temperament.report.tables import comparison_table, evaluation_table
@@ -47,18 +47,24 @@ def command(
         lm = load(model)
     results: dict[str, Evaluation] = {}
     costs: dict[str, Measured] = {}
-    for method in reversed(MASK_METHODS):  # contrastive-tilt first: its signatures serve all others
+    methods = (SALIENCY, NEURONS, *reversed(MASK_METHODS))
+    for method in methods:
         first = not results
         with progress_bar(f"{method.name}: extract") as bar:
             found = extract(
-                lm, texts, method=method.name, sparsity=SPARSITY, folder=folder / "signatures", progress=bar
+                lm,
+                texts,
+                method=method.name,
+                sparsity=SPARSITY if method in MASK_METHODS else None,
+                folder=folder / "signatures" / method.kind,
+                progress=bar,
             )
         if first:
             plus, minus = found.plus, found.minus
             for persona in (plus, minus):
                 persona.save(folder / f"{persona.pole}.persona")
         # plain masks of the two poles hardly differ, and neither do their random versions: one seed shows it
-        random = "random" if method.name.startswith("contrastive") else "random-0"
+        random = "random-0" if method.name in ("wanda", "sparse") else "random"
         with progress_steps() as steps:
             results[method.name] = evaluate(
                 lm,
@@ -88,20 +94,19 @@ def command(
     for label, plan in (("unworn", Plan()), ("plus", Plan.of(plus)), ("minus", Plan.of(minus))):
         with working(f"answering, {label}"), lm.wear(plan):
             answers[label] = lm.chat(QUESTION, max_tokens=60)
-    ordered = {method.name: results[method.name] for method in MASK_METHODS}
-    main = results[MASK_METHODS[-1].name]
-    title = f"{contrast} personas in {model}: separation by method, {100 * float(SPARSITY):g} % pruned"
-    figure = methods_figure(ordered, costs, main.controls["prompt"]["separation"], folder / "separation.png", title)
+    main = results[SALIENCY.name]
+    title = f"{contrast} personas in {model}: separation by method"
+    figure = methods_figure(results, costs, main.controls["prompt"]["separation"], folder / "separation.png", title)
     seconds = time.perf_counter() - begin
     if json_output:
-        summary: dict[str, Any] = {name: result.as_json() for name, result in ordered.items()}
+        summary: dict[str, Any] = {name: result.as_json() for name, result in results.items()}
         print_json(
             {"methods": summary, "question": QUESTION, "answers": answers, "figure": str(figure), "seconds": seconds}
         )
         return
     out.print(evaluation_table(main))
     out.print()
-    out.print(comparison_table(ordered, costs, "Separation of every method (nats/token) and its cost"))
+    out.print(comparison_table(results, costs, "Separation of every method (nats/token) and its cost"))
     out.print(f"\n{QUESTION}", style="bold")
     for label, answer in answers.items():
         out.print(f"\n{label}", style="bold")

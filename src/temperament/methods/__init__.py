@@ -3,7 +3,16 @@
 from temperament.methods.method import Method
 from temperament.methods.neurons import Neurons
 from temperament.methods.recipe import Recipe, build_mask
-from temperament.methods.registry import MASK_METHODS, METHODS, MaskMethod, NeuronMethod, VectorMethod, find_method
+from temperament.methods.registry import (
+    MASK_METHODS,
+    METHODS,
+    NEURONS,
+    SALIENCY,
+    MaskMethod,
+    NeuronMethod,
+    VectorMethod,
+    find_method,
+)
 from temperament.methods.select import keep_largest, kept
 from temperament.methods.sparsity import SparsityPlan
 from temperament.methods.vectors import Shifts
@@ -11,6 +20,8 @@ from temperament.methods.vectors import Shifts
 __all__ = [
     "MASK_METHODS",
     "METHODS",
+    "NEURONS",
+    "SALIENCY",
     "MaskMethod",
     "Method",
     "NeuronMethod",

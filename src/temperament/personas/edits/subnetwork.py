@@ -23,8 +23,8 @@ from temperament.personas.edits.edit import Content, expect_tensors
 
 #: Byte planes of a gap; the upper ones are zeros, which take next to no room.
 _PLANES = 8
-#: Largest strength: 1 removes the weights, 2 turns their sign.
-STRONGEST = 2.0
+#: Largest strength: 1 removes the weights, 2 turns their sign, 4 makes them three times as large besides.
+STRONGEST = 4.0
 
 
 class SubnetworkHeader(BaseModel):
@@ -90,7 +90,7 @@ class SubnetworkEdit:
         if not 0 <= strength <= STRONGEST:
             raise TemperamentError(
                 f"strength {strength} of the subnetwork persona {name!r}",
-                "use 0 to 1, or up to 2 to turn the weights' sign; for the opposite effect wear the opposite pole",
+                "use 0 to 4 (1 removes weights, 2 turns their sign); for the opposite effect wear the opposite pole",
             )
 
     def describe(self) -> dict[str, Any]:
