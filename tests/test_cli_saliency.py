@@ -214,4 +214,4 @@ def test_a_comparison_builds_the_pair_and_its_controls_from_files(model: str, tm
     assert passes == []
     assert (again.plus.edit, again.minus.edit) == (first.plus.edit, first.minus.edit)
     assert again.details == first.details
-    assert (again.kind, again.strongest) == ("subnetwork", 2.0)
+    assert (again.kind, again.strongest) == ("subnetwork", 4.0)
