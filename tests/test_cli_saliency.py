@@ -164,13 +164,13 @@ def test_inspect_and_chat(model: str, folder: Path, capsys: pytest.CaptureFixtur
 def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["list", "methods", "--json"]) == 0
     rows = {row["name"]: row for row in printed(capsys)["methods"]}
-    assert "share=0.003" in str(rows["contrastive-saliency"])
+    assert "share=0.005" in str(rows["contrastive-saliency"])
 
 
 @pytest.mark.parametrize(
     ("more", "parts"),
     [
-        (["--sparsity", "0.2"], ("no sparsity", "share=0.003")),
+        (["--sparsity", "0.2"], ("no sparsity", "share=0.005")),
         (["--set", "sparsity.mlp=0.2"], ("no sparsity",)),
         (["--tokens", "all"], ("responses only", "--tokens response")),
         (["--source", "generate"], ("--source generate", "--method neurons")),

@@ -302,7 +302,7 @@ def test_given_statistics_need_no_pass(
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        ({"sparsity": 0.2}, ("has no sparsity", "share=0.003")),
+        ({"sparsity": 0.2}, ("has no sparsity", "share=0.005")),
         ({"tokens": "all"}, ("scores responses only", "--tokens response")),
         ({"settings": {"layers": "5-9"}}, ("layers 5-9", "2 layers", "0-1")),
         ({"settings": {"layers": "1-0"}}, ("layers 1-0", "2 layers")),

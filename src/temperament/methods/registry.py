@@ -91,7 +91,7 @@ class NeuronParameters(Parameters):
 
 
 class SaliencyParameters(Parameters):
-    share: float = Field(0.003, gt=0, le=0.1, description="share of all targeted weights")
+    share: float = Field(0.005, gt=0, le=0.1, description="share of all targeted weights")
     scope: Literal["global", "per-linear"] = Field("global", description="rank the whole model, or each Linear")
     modules: Literal["all", "attention", "mlp"] = Field("all", description="which Linears may be chosen from")
     layers: str | None = Field(None, pattern=r"^\d+-\d+$", description="which layers, such as 8-20; default all")
