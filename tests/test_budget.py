@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from temperament.evaluation.budget import GRID, NEAR, STEPS, Choice, Curve, Point, strength_for
+from temperament.evaluation.budget import GRID, MOST_REPEAT, NEAR, STEPS, Choice, Curve, Point, strength_for, within
 
 Function = Callable[[float], float]
 
@@ -49,6 +49,27 @@ def test_the_limit_itself_is_allowed_and_used() -> None:
 def test_a_narrow_budget_is_used_as_well_as_a_wide_one() -> None:
     found, _ = curve(lambda s: 1 + 0.01 * s)
     assert chosen(found.choose(1.003)).strength == pytest.approx(0.3, rel=NEAR + 0.01)
+
+
+@pytest.mark.parametrize("loops_at", [0.9, 0.34, 0.02])
+def test_answers_that_go_round_in_circles_end_the_search(loops_at: float) -> None:
+    """Perplexity on neutral text does not notice: it stays where it was."""
+    measured: list[float] = []
+
+    def measure(strength: float) -> Point:
+        measured.append(strength)
+        return Point(strength, 1.01, strength, MOST_REPEAT * strength / loops_at)
+
+    found = chosen(Curve(measure, 1.0).choose(1.10))
+    assert found.repeat is not None
+    assert found.repeat <= MOST_REPEAT
+    assert 0.94 * loops_at <= found.strength <= loops_at
+    assert len(measured) <= len(GRID) + STEPS
+
+
+def test_what_nobody_asked_for_is_no_loop() -> None:
+    assert within(Point(1.0, 1.05, 0.3), 1.10)
+    assert not within(Point(1.0, 1.05, 0.3, MOST_REPEAT + 0.01), 1.10)
 
 
 @pytest.mark.parametrize("edge", [0.9, 0.34, 0.02])

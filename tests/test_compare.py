@@ -20,7 +20,8 @@ from temperament.compare.measuring import Measuring
 from temperament.compare.settings import read_texts
 from temperament.errors import TemperamentError
 from temperament.evaluation.auc import auc
-from temperament.evaluation.fluency import fluency
+from temperament.evaluation.budget import MOST_REPEAT
+from temperament.evaluation.fluency import excess_repeat, fluency
 from temperament.evaluation.generation import generation_effect
 from temperament.evaluation.ledger import Ledger
 from temperament.evaluation.own_words import own_words
@@ -123,6 +124,14 @@ def test_every_figure_follows_from_the_records(finished: Run) -> None:
             again = on((tried[0], tried[1]), "validation", "neutral-validation")
             assert point["perplexity"] == again["perplexity"]["value"]
             assert point["separation"] == again["separation"]["value"]
+            if point["perplexity"] <= max(summary["budgets"]):
+                said = [
+                    [record["answer"] for record in records[side, "generation-validation"]]
+                    for side in (*tried, "unworn")
+                ]
+                assert point["repeat"] == max(excess_repeat(side, said[2]) for side in said[:2])
+            else:
+                assert point["repeat"] is None
         for budget in entry.get("by_budget", {}).values():
             pair = (f"{name}-{budget['strength']:g}-plus", f"{name}-{budget['strength']:g}-minus")
             again = plain(on(pair, "test", "neutral-test"))
@@ -142,6 +151,7 @@ def test_the_strength_is_the_largest_within_the_budget(finished: Run) -> None:
         inside = [point for point in entry["tuning"] if point["strength"] <= entry["strength"]]
         assert inside[-1]["strength"] == entry["strength"]
         assert all(point["perplexity"] <= summary["budget"] for point in inside)
+        assert all(point["repeat"] <= MOST_REPEAT for point in inside)
         best = entry["by_budget"]["1.10"]["best_on_validation"]
         assert best["separation"] == max(point["separation"] for point in inside)
 
@@ -226,7 +236,8 @@ def test_tuned_pairs_refuse_the_texts_they_were_tuned_on(finished: Run, tiny_lla
     measuring = Measuring(Ledger(tiny_llama), texts, None, 0)
     found = Workshop(tiny_llama, texts, 42, folder).candidate("vector")
     for persona in measuring.tuned((found.plus, found.minus)):
-        for instrument in (measuring.validation, measuring.tuning_text):
+        assert measuring.tuning_answers
+        for instrument in (measuring.validation, measuring.tuning_text, measuring.tuning_answers):
             with refused("used to calibrate or tune"):
                 measuring.ledger.run(instrument, Plan.of(persona, 0.5), "worn")
 
@@ -236,7 +247,7 @@ def test_tuning_sees_no_test_item_and_test_no_tuning_item(tiny_llama: LoadedMode
         comparison(tiny_llama, tmp_path, methods=("vector",))
     texts = read_texts(asked())
     seen = texts.calibration.group_keys | texts.validation.group_keys
-    tuning = [call for call in calls if call[0].name in ("validation", "neutral-validation")]
+    tuning = [call for call in calls if call[0].name in ("validation", "neutral-validation", "generation-validation")]
     others = [call for call in calls if call not in tuning]
     assert tuning
     for instrument, plan, _ in tuning:

@@ -19,6 +19,7 @@ from temperament.evaluation.fluency import (
     AnswerScores,
     answer_perplexity,
     distinct_2,
+    excess_repeat,
     fluency,
     longest_repeat,
     repeat_share,
@@ -137,6 +138,14 @@ def test_distinct_2_by_hand() -> None:
 def test_one_varied_text_for_every_question_shows_over_all_answers_together() -> None:
     found = distinct_2(["I like tea and cake"] * 5, seed=0)
     assert (found.value, found.extra["together"]) == (1, pytest.approx(1 / 5))
+
+
+def test_excess_of_repetition_by_hand() -> None:
+    loop, plain = "so it goes so it goes", "every word is another one"
+    assert excess_repeat([loop, plain], [plain]) == pytest.approx((3 / 6 + 0) / 2)
+    assert excess_repeat([plain], [loop]) == pytest.approx(-0.5)
+    assert excess_repeat(["", "…"], [plain]) == 1, "a model that says nothing any more"
+    assert excess_repeat([loop], [""]) == 0, "nothing to compare with"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from temperament.compare.settings import Texts
 from temperament.evaluation.auc import auc
 from temperament.evaluation.bootstrap import Measured
 from temperament.evaluation.budget import Curve, Point
-from temperament.evaluation.fluency import AnswerScores, fluency
+from temperament.evaluation.fluency import AnswerScores, excess_repeat, fluency
 from temperament.evaluation.generation import Generation, Judge, generation_effect
 from temperament.evaluation.instrument import Instrument, Record
 from temperament.evaluation.ledger import Ledger
@@ -57,6 +57,11 @@ class Measuring:
         self.text = Passages(neutral_passages(), "neutral-test")
         self.transfer = transfer_statements(texts.transfer) if texts.transfer else {}
         self.generation = Generation(texts.questions)
+        self.tuning_answers = (
+            Generation(texts.tuning_questions, max_tokens=40, label="generation-validation")
+            if texts.tuning_questions
+            else None
+        )
 
     def on_test(self, worn: Worn) -> Figures:
         """Effect and cost on test items, and whether the own words gain: the figures that every control has too."""
@@ -67,19 +72,28 @@ class Measuring:
             "perplexity": self._cost(worn, self.text),
         }
 
-    def curve(self, name: str, poles: Poles, strongest: float) -> Curve:
-        """Effect and cost by strength, on validation items only."""
+    def curve(self, name: str, poles: Poles, strongest: float, dearest: float) -> Curve:
+        """Effect and cost by strength, on validation items only; answers are asked for up to the ``dearest`` budget."""
 
         def measure(strength: float) -> Point:
             worn = Worn.of(name, poles, strength)
             cost, effect = self._cost(worn, self.tuning_text), self._effect(worn, self.validation)["separation"]
-            return Point(strength, cost.value, effect.value)
+            repeat = self._repeat(worn) if cost.value <= dearest else None
+            return Point(strength, cost.value, effect.value, repeat)
 
         return Curve(measure, strongest)
 
+    def _repeat(self, worn: Worn) -> float | None:
+        """How much more the answers of the worse pole repeat themselves than those of the unworn model."""
+        if self.tuning_answers is None:
+            return None
+        sides = [[str(record["answer"]) for record in side] for side in self.sides(self.tuning_answers, worn)]
+        return max(excess_repeat(side, sides[2]) for side in sides[:2])
+
     def tuned(self, poles: Poles) -> Poles:
         """The same personas, which from now on count the texts of tuning among those they have seen."""
-        seen = self.validation.groups | self.tuning_text.groups
+        asked = self.tuning_answers.groups if self.tuning_answers else frozenset()
+        seen = self.validation.groups | self.tuning_text.groups | asked
         plus, minus = (replace(persona, groups=persona.groups | seen) for persona in poles)
         return plus, minus
 

@@ -145,7 +145,7 @@ class _One:
         poles = candidate.plus, candidate.minus
         if candidate.strongest is None:
             return _Tuned(poles)
-        curve = self.measuring.curve(candidate.name, poles, candidate.strongest)
+        curve = self.measuring.curve(candidate.name, poles, candidate.strongest, max(self.settings.budgets))
         choices = {limit: curve.choose(limit) for limit in self.settings.budgets}
         chosen = choices[self.settings.budget].largest
         strength = (chosen or curve.sorted[0]).strength

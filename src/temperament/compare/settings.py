@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from temperament.calibration import Contrast, resolve_contrast
 from temperament.calibration.builtin import TRAITS, find_trait, questions
@@ -15,6 +16,8 @@ from temperament.methods import METHODS
 PROMPT = "prompt"
 #: Budgets reported beside the one asked for.
 BUDGETS = (1.05, 1.10, 1.25)
+#: Questions asked at every strength that is tried.
+TUNING_QUESTIONS = 6
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Settings:
 class Texts:
     """The disjoint parts of a contrast, another instrument, and open questions.
 
+    ``tuning_questions`` are asked while a strength is sought, ``questions`` once it is found; they share none.
     ``judge`` are texts for the local judge, taken from the calibration split; None for a built-in trait, which has its
     own.
     """
@@ -84,6 +88,7 @@ class Texts:
     transfer: Contrast | None
     questions: tuple[str, ...]
     trait: str | None
+    tuning_questions: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 
@@ -101,12 +106,17 @@ def read_texts(settings: Settings) -> Texts:
     transfer = _transfer(settings, calibration.name, trait)
     if transfer:
         _check_apart(transfer, *(contrast for contrast in (calibration, validation, test, judge) if contrast))
-    asked = [text for name in ([trait] if trait else [t.name for t in TRAITS]) for text in questions(name, use="test")]
-    step = max(1, len(asked) // settings.questions)
-    chosen, notes = tuple(asked[::step][: settings.questions]), calibration.notes
+    chosen, notes = _asked(trait, "test", settings.questions), calibration.notes
     if len(chosen) < settings.questions:
         notes += (f"{len(chosen)} questions are asked: there are no {settings.questions}",)
-    return Texts(calibration, validation, test, judge, transfer, chosen, trait, notes)
+    tuning = _asked(trait, "identification", TUNING_QUESTIONS)
+    return Texts(calibration, validation, test, judge, transfer, chosen, trait, tuning, notes)
+
+
+def _asked(trait: str | None, use: Literal["identification", "test"], count: int) -> tuple[str, ...]:
+    """Built-in questions of the trait, or of all of them, evenly taken; fewer than ``count`` if there are no more."""
+    found = [text for name in ([trait] if trait else [t.name for t in TRAITS]) for text in questions(name, use=use)]
+    return tuple(found[:: max(1, len(found) // count)][:count])
 
 
 def _whole(spec: str) -> str:

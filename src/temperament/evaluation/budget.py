@@ -11,6 +11,8 @@ GRID = (0.125, 0.25, 0.5, 0.75, 1.0)
 #: A bisection ends where all but this share of what the limit allows above 1 is used, or at an interval this narrow,
 #: relative to its end.
 NEAR, NARROW = 0.08, 0.05
+#: Largest share of an answer that may be repetition, beyond that of the unworn model's answers.
+MOST_REPEAT = 0.1
 #: Most bisection steps for one limit: six halvings towards 0 until something fits, and four to come near the limit.
 STEPS = 10
 
@@ -20,14 +22,18 @@ class Point:
     """What a pair or one persona measures at one strength on validation items.
 
     ``perplexity`` is the ratio to the unworn model, of a pair that of the worse pole; ``effect`` is 0 at strength 0.
+    ``repeat`` is the share of a free answer that repeats itself (0–1), of the worse pole and beyond the unworn model's;
+    None where nobody asked. Neutral text does not notice a model that goes round in circles when it speaks of itself.
     """
 
     strength: float
     perplexity: float
     effect: float
+    repeat: float | None = None
 
-    def as_json(self) -> dict[str, float]:
-        return {"strength": self.strength, "perplexity": self.perplexity, "separation": self.effect}
+    def as_json(self) -> dict[str, float | None]:
+        figures = {"strength": self.strength, "perplexity": self.perplexity, "separation": self.effect}
+        return {**figures, "repeat": self.repeat}
 
     @property
     def coherent(self) -> bool:
@@ -83,7 +89,7 @@ class Curve:
                 break
             if inside and limit - inside.perplexity <= NEAR * (limit - 1):
                 break
-            if step % 2 == 0 and inside and outside.coherent:
+            if step % 2 == 0 and inside and outside.coherent and outside.perplexity > limit:
                 self.at(_guess(inside, outside, limit))
             else:
                 self.at((low + outside.strength) / 2)
@@ -112,8 +118,8 @@ def _guess(inside: Point, outside: Point, limit: float) -> float:
 
 
 def within(point: Point, limit: float) -> bool:
-    """Whether a point's figures are numbers and its perplexity ratio is at most ``limit``."""
-    return point.coherent and point.perplexity <= limit
+    """Whether a point's figures are numbers, its perplexity ratio at most ``limit``, and its answers no loops."""
+    return point.coherent and point.perplexity <= limit and (point.repeat or 0.0) <= MOST_REPEAT
 
 
 def strength_for(points: Sequence[Point], target: float, limit: float) -> Point | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -138,6 +139,14 @@ def repeat_share(answers: Sequence[str], *, seed: int) -> Measured:
     return measured(
         (np.array([longest_repeat(words) / len(words) for words in present]),), np.mean, seed=seed, extra=extra
     )
+
+
+def excess_repeat(worn: Sequence[str], base: Sequence[str]) -> float:
+    """How much more of the worn answers is repetition than of the unworn ones; 1 where nothing is said any more."""
+    before, after = (repeat_share(answers, seed=0).value for answers in (base, worn))
+    if math.isnan(before):
+        return 0.0
+    return 1.0 if math.isnan(after) else after - before
 
 
 def longest_repeat(words: Sequence[str]) -> int:

@@ -38,6 +38,7 @@ class Generation:
         seed: int | None = None,
         temperature: float = 0.8,
         batch: int = 10,
+        label: str = "generation",
     ) -> None:
         if isinstance(questions, str):
             raise TemperamentError("one question was given, not a list of them", "put it in a list")
@@ -49,17 +50,17 @@ class Generation:
         if min(max_tokens, batch) < 1:
             raise TemperamentError(f"{max_tokens} new tokens in batches of {batch} were asked for", "give 1 or more")
         self._max_tokens, self._penalty, self._batch = max_tokens, repetition_penalty, batch
-        self._seed, self._temperature = seed, temperature
+        self._seed, self._temperature, self._label = seed, temperature, label
 
     @property
     def name(self) -> str:
-        return "generation"
+        return self._label
 
     @property
     def hash(self) -> str:
         settings = (self._max_tokens, self._penalty, self._batch, self._seed)
         sampled = "" if self._seed is None else str(self._temperature)
-        return text_digest([self.name, repr(settings), sampled, *self.questions])
+        return text_digest(["generation", repr(settings), sampled, *self.questions])
 
     @property
     def groups(self) -> frozenset[str]:
