@@ -45,14 +45,14 @@ def points(methods: Sequence[Method]) -> list[Point]:
     return found
 
 
-def tuning(method: Method) -> list[tuple[float, float, float]]:
-    """(strength, perplexity ratio, separation) of every strength that was tried, by strength."""
+def tuning(method: Method) -> list[tuple[float, float, float, float | None]]:
+    """(strength, perplexity ratio, separation, share of repetition) of every strength that was tried, by strength."""
     rows = []
     for entry in sequence(method.raw.get("tuning")):
         row = [number(mapping(entry).get(key)) for key in ("strength", "perplexity", "separation")]
         if row[0] is not None and row[1] is not None and row[2] is not None and row[1] > 0:
-            rows.append((row[0], row[1], row[2]))
-    return sorted(rows)
+            rows.append((row[0], row[1], row[2], number(mapping(entry).get("repeat"))))
+    return sorted(rows, key=lambda row: row[:3])
 
 
 def band(methods: Sequence[Method]) -> tuple[float, float] | None:
@@ -162,7 +162,7 @@ def _curves(drawing: Drawing, methods: Sequence[Method], xs: Scale, ys: Scale) -
     samples: list[tuple[float, float]] = []
     drawing.parts.append(Markup('<g clip-path="{}">').format(area))
     for method in methods:
-        path = [(xs(cost), ys(effect)) for _, cost, effect in tuning(method)]
+        path = [(xs(cost), ys(effect)) for _, cost, effect, _ in tuning(method)]
         if len(path) < 2:
             continue
         drawing.path(path, f"curve {method.family}")
