@@ -77,7 +77,7 @@ def _dot_plot(rows: Mapping[str, list[tuple[Measured, bool]]], path: Path, title
             marker="o",
             markersize=4,
             linewidth=1.2,
-            label="control (random masks, shuffled labels)",
+            label="control (random edits, shuffled labels)",
         ),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
