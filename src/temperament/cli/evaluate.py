@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from temperament.atomic import ensure_folder
-from temperament.cli.console import err, out, print_json, progress_steps, working
+from temperament.cli.console import err, out, print_json, progress_steps, tell, working
 from temperament.cli.options import Device, Dtype, Json, Limit, Minus, Model, Plus, Revision, Seed
 from temperament.errors import TemperamentError
 
@@ -90,7 +90,7 @@ def command(
     from temperament.evaluation import CONTROLS, evaluate
     from temperament.evaluation.run import check_controls, check_pair, find_measures
     from temperament.language_model import load
-    from temperament.personas import Plan, open_persona
+    from temperament.personas import open_persona
     from temperament.personas.kinds import kind_of
 
     names = tuple(part.strip() for part in measure.split(",") if part.strip())
@@ -104,11 +104,7 @@ def command(
         ensure_folder(figure.parent)
     first, second = open_persona(plus), open_persona(minus)
     check_pair(first, second)
-    strengths = _strength(first, strength), _strength(second, strength)
-    for persona, value in zip((first, second), strengths, strict=True):
-        Plan.of(persona, value)
-        if strength is None and persona.dial:
-            err.print(f"note: {persona.name} is worn at its dialled strength {value:g}")
+    strengths = _strength(first, plus, strength), _strength(second, minus, strength)
     test = resolve_contrast(data, split="test", limit=limit, seed=seed)
     for note in test.notes:
         err.print(f"note: {note}")
@@ -153,8 +149,10 @@ def command(
     out.print(evaluation_table(result))
 
 
-def _strength(persona: Persona, given: float | None) -> float:
-    """What was asked for, else what was dialled, else 1."""
-    if given is not None:
-        return given
-    return persona.dial.strength if persona.dial else 1.0
+def _strength(persona: Persona, path: Path, given: float | None) -> float:
+    """What was asked for, if the persona takes it, else what was dialled, else 1."""
+    from temperament.personas import Plan
+    from temperament.personas.spec import usual_plan
+
+    plan = usual_plan(persona, str(path), tell) if given is None else Plan.of(persona, given)
+    return plan.items[0][1]

@@ -12,13 +12,13 @@ from temperament.errors import TemperamentError
 from temperament.evaluation.benchmarks import read_hellaswag, read_mmlu
 from temperament.evaluation.bootstrap import Measured
 from temperament.evaluation.capability import MultipleChoice, capability
-from temperament.evaluation.choices import TwoChoice, choice_array, choice_items
+from temperament.evaluation.choices import TwoChoice
 from temperament.evaluation.drift import Dialogues, drift
 from temperament.evaluation.drift_scripts import drift_scripts
 from temperament.evaluation.instrument import Instrument, Record
 from temperament.evaluation.questionnaire import PRESENTATIONS, Questionnaire, effect
+from temperament.evaluation.run import find_measures
 from temperament.evaluation.specificity import builtin_statements, run_matrix, specificity
-from temperament.evaluation.two_choice import two_choice
 
 #: Items of a benchmark, and statements per pole of a trait in the specificity matrix.
 BENCHMARK_ITEMS, MATRIX_ITEMS = 100, 20
@@ -35,12 +35,11 @@ class Further:
 
     def __init__(self, measuring: Measuring, texts: Texts, settings: Settings) -> None:
         self._measuring, seed = measuring, settings.seed
+        (measure,) = find_measures(("two_choice",))
         self._measures: dict[str, tuple[Instrument, Compute]] = {
             "two_choice": (
                 TwoChoice.of(texts.test),
-                lambda plus, minus, _: two_choice(
-                    choice_items(plus), choice_array(plus), choice_array(minus), seed=seed
-                ),
+                lambda plus, minus, base: measure.compute(plus, minus, base, seed),
             )
         }
         if judge := measuring.judge:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import Any
 
 from temperament.calibration import Example, RolePlay
@@ -11,7 +10,7 @@ from temperament.calibration.builtin import CONTRASTS, descriptions, neutral_tex
 from temperament.calibration.contrast import POLES, group_key
 from temperament.models import LoadedModel
 from temperament.personas.edits import PromptEdit
-from temperament.personas.kind import Origin, Poles, Task, method_of
+from temperament.personas.kind import Origin, Poles, Task, method_of, with_edits
 from temperament.personas.persona import Persona
 from temperament.personas.text_kind import TextKind
 from temperament.signatures import Pair
@@ -76,11 +75,11 @@ class DescriptionKind(TextKind):
         pair: Pair | None,  # noqa: ARG002 - the personas say enough
     ) -> Poles:
         """Neutral text of as many words in the place of the descriptions."""
-        first, second = (
-            replace(persona, name=f"random-{seed}", edit=PromptEdit(_neutral(_text(persona), f"{seed} {persona.pole}")))
-            for persona in (plus, minus)
-        )
-        return first, second
+
+        def neutral(persona: Persona) -> PromptEdit:
+            return PromptEdit(_neutral(_text(persona), f"{seed} {persona.pole}"))
+
+        return with_edits(plus, minus, f"random-{seed}", neutral)
 
 
 def description_pair(pair: TextPair, count: int, name: str, origin: Origin) -> Poles:

@@ -11,7 +11,7 @@ from temperament.calibration import Example, Pole
 from temperament.calibration.contrast import POLES
 from temperament.models import LoadedModel
 from temperament.personas.edits import FewShotEdit
-from temperament.personas.kind import Origin, Poles, Task, method_of
+from temperament.personas.kind import Origin, Poles, Task, method_of, with_edits
 from temperament.personas.persona import Persona
 from temperament.personas.text_kind import TextKind
 from temperament.retrieval import Engine, check_engine, find_engine
@@ -62,11 +62,11 @@ class FewShotKind(TextKind):
     ) -> Poles:
         """As many samples, the same for every question, with equally many of either pole under both personas."""
         pools = _edit(plus).samples, _edit(minus).samples
-        first, second = (
-            replace(persona, name=f"random-{seed}", edit=_drawn(_edit(persona), pools, seed, persona.pole))
-            for persona in (plus, minus)
-        )
-        return first, second
+
+        def drawn(persona: Persona) -> FewShotEdit:
+            return _drawn(_edit(persona), pools, seed, persona.pole)
+
+        return with_edits(plus, minus, f"random-{seed}", drawn)
 
 
 def few_shot_pair(pair: TextPair, k: int, engine: Engine, name: str, origin: Origin) -> Poles:

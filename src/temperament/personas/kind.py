@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -12,6 +12,7 @@ from temperament.calibration import Contrast, Pole, RolePlay
 from temperament.errors import TemperamentError
 from temperament.methods import Method, SparsityPlan, find_method
 from temperament.models import LoadedModel
+from temperament.personas.edits import Edit
 from temperament.personas.persona import Persona
 from temperament.signatures import Pair, Writing
 from temperament.signatures.collect import Progress, Tokens
@@ -82,6 +83,12 @@ class MethodKind(ABC, Generic[P]):
     def random_needs(self, persona: Persona) -> str | None:  # noqa: ARG002 - some kinds look at it
         """Which random control needs the statistics, in words, or None: it can be made from the personas alone."""
         return None
+
+
+def with_edits(plus: Persona, minus: Persona, name: str, change: Callable[[Persona], Edit]) -> Poles:
+    """Both personas under another name, each with the edit that ``change`` makes of it."""
+    first, second = (replace(persona, name=name, edit=change(persona)) for persona in (plus, minus))
+    return first, second
 
 
 def method_of(persona: Persona) -> tuple[Method, Any]:

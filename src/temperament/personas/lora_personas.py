@@ -20,7 +20,7 @@ from temperament.methods.baselines import LoraParameters
 from temperament.models import LoadedModel
 from temperament.personas.edits import LoraEdit
 from temperament.personas.edits.lora import CONFIG, WEIGHTS
-from temperament.personas.kind import Origin, Poles, Task, method_of
+from temperament.personas.kind import Origin, Poles, Task, method_of, with_edits
 from temperament.personas.persona import Persona
 from temperament.personas.text_kind import TextKind
 from temperament.personas.train_adapter import check_peft, steps_of, train_adapter, write_adapter
@@ -64,11 +64,11 @@ class LoraKind(TextKind):
         pair: Pair | None,  # noqa: ARG002 - the personas say enough
     ) -> Poles:
         """Changes of the same rank and norm in every Linear, in random directions."""
-        first, second = (
-            replace(persona, name=f"random-{seed}", edit=replace(_edit(persona), noise=2 * seed + index))
-            for index, persona in enumerate((plus, minus))
-        )
-        return first, second
+
+        def noisy(persona: Persona) -> LoraEdit:
+            return replace(_edit(persona), noise=2 * seed + POLES.index(persona.pole))
+
+        return with_edits(plus, minus, f"random-{seed}", noisy)
 
 
 def lora_pair(

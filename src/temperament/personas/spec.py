@@ -7,6 +7,7 @@ from pathlib import Path
 
 from temperament.errors import TemperamentError
 from temperament.personas.file import open_persona
+from temperament.personas.persona import Persona
 from temperament.personas.plan import Plan
 
 
@@ -22,13 +23,18 @@ def read_plan(spec: str, note: Callable[[str], None] | None = None) -> Plan:
     if not path:
         raise TemperamentError("a persona to wear has no file name", "write FILE or FILE:STRENGTH, several joined by +")
     persona = open_persona(path)
-    if strength is None and persona.dial:
-        if note:
-            dial = persona.dial
-            reached = "reaches" if dial.reached else "comes closest to"
-            note(f"{path} is worn at its dialled strength {dial.strength:g}, which {reached} {dial.target}")
-        return persona.dialled
-    return Plan.of(persona, 1.0 if strength is None else strength)
+    return usual_plan(persona, path, note) if strength is None else Plan.of(persona, strength)
+
+
+def usual_plan(persona: Persona, path: str, note: Callable[[str], None] | None = None) -> Plan:
+    """The persona of a file where no strength is given: at that of its dial, which ``note`` is told of, or 1."""
+    dial = persona.dial
+    if dial is None:
+        return Plan.of(persona)
+    if note:
+        reached = "reaches" if dial.reached else "comes closest to"
+        note(f"{path} is worn at its dialled strength {dial.strength:g}, which {reached} {dial.target}")
+    return persona.dialled
 
 
 def _strength(spec: str) -> tuple[str, float | None]:

@@ -14,7 +14,7 @@ from temperament.methods import Method, Shifts, VectorMethod
 from temperament.methods.vectors import random_shifts
 from temperament.models import LoadedModel
 from temperament.personas.edits import VectorEdit
-from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of, texts_of, without_sparsity
+from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of, texts_of, with_edits, without_sparsity
 from temperament.personas.persona import Persona
 from temperament.signatures import Pair, StatePair, collect_states, load_states
 from temperament.signatures.collect import Progress
@@ -76,7 +76,7 @@ class VectorKind(MethodKind[StatePair]):
         """Random directions of the same lengths, per layer or per head."""
         edit = _edit(plus)
         drawn = replace(edit, shifts=random_shifts(edit.shifts, seed))
-        return replace(plus, name=f"random-{seed}", edit=drawn), replace(minus, name=f"random-{seed}", edit=drawn)
+        return with_edits(plus, minus, f"random-{seed}", lambda _: drawn)
 
 
 def answers(contrast: Contrast) -> Contrast:
