@@ -13,6 +13,7 @@ import pytest
 from test_cli import one_line_error, printed_json
 
 from temperament.cli.main import run
+from temperament.evaluation.budget import MOST_REPEAT
 from temperament.evaluation.perplexity import neutral_passages
 from temperament.personas import open_persona
 
@@ -68,6 +69,9 @@ def test_both_poles_are_dialled_and_kept(model: str, pair: Path, capsys: pytest.
             "perplexity": dial.perplexity,
         }
         assert found["reached"]
+        assert found["repeat"] == dial.repeat
+        assert dial.repeat is not None
+        assert dial.repeat <= MOST_REPEAT
         assert found["gain"]["n"] == 8
         assert dial.perplexity <= dial.budget == 5
     assert result["plus"]["unworn"] == -result["minus"]["unworn"]
@@ -76,7 +80,7 @@ def test_both_poles_are_dialled_and_kept(model: str, pair: Path, capsys: pytest.
     assert run(["inspect", str(pair / "plus.persona"), "--json"]) == 0
     shown = printed_json(capsys)
     assert shown["dial"]["strength"] == result["plus"]["strength"]
-    assert shown["dial"]["texts"] == 8
+    assert shown["dial"]["texts"] == 18, "8 statements and 10 questions"
     assert shown["calibration_texts"] == 16
     assert run(["inspect", str(pair / "plus.persona")]) == 0
     assert "+0.1sd" in capsys.readouterr().out

@@ -200,7 +200,7 @@ def test_a_comparison_builds_the_pair_and_its_controls_from_files(model: str, tm
     """A second workshop reads the personas, and the statistics for a control that is not there yet."""
     lm: LoadedModel = load_model(model, dtype="float32", device="cpu")
     contrast = resolve_contrast("extraversion", limit=4)
-    texts = Texts(contrast, contrast, contrast, None, None, (), "extraversion")
+    texts = Texts(contrast, contrast, contrast, trait="extraversion")
     first = Workshop(lm, texts, 0, tmp_path).candidate("contrastive-saliency")
     assert first.random is not None
     drawn = first.random(0)

@@ -240,7 +240,7 @@ def test_wrong_files_of_full_are_told_before_anything_is_measured(tiny_llama: Lo
     files = made_files(tmp_path)
     items = [item for item in made_items(per_key=1, facets=1) if item.domain != "extraversion"]
     (tmp_path / "ipip.csv").write_text(write_items(items))
-    with recorded() as done, refused("has no items on extraversion"):
+    with recorded() as done, refused("ipip-extraversion has 0 + keyed and 0 − keyed items"):
         comparison(tiny_llama, tmp_path / "out", full=True, **files)
     assert done == []
     with refused("gone.jsonl"):

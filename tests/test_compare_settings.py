@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from answering import made_items, write_items
 from comparing import asked, custom_contrast
 from expect import refused
 
 from temperament.calibration import resolve_contrast
+from temperament.calibration.builtin import trait_of
 from temperament.calibration.contrast import group_key
-from temperament.compare.settings import PROMPT, read_texts, set_aside, trait_of
+from temperament.calibration.questionnaire_items import transfer_contrast
+from temperament.compare.settings import PROMPT, read_texts, set_aside
 from temperament.evaluation.judge_texts import judge_texts
 from temperament.methods import METHODS
 
@@ -37,6 +41,37 @@ def test_the_other_instrument_is_the_one_not_calibrated_on() -> None:
     other = read_texts(asked(transfer="openness-scenes")).transfer
     assert other is not None
     assert other.name == "openness-scenes"
+
+
+def test_a_file_named_after_a_trait_is_another_instrument_than_the_built_in_texts(tmp_path: Path) -> None:
+    texts = read_texts(asked(contrast=str(custom_contrast(tmp_path / "openness.jsonl")), calibration=40))
+    assert texts.transfer is not None
+    assert (texts.trait, texts.transfer.name) == ("openness", "openness")
+    assert texts.transfer.group_keys == resolve_contrast("openness", split="test", limit=3, seed=42).group_keys
+
+
+def test_questionnaire_items_are_one_instrument_more(tmp_path: Path) -> None:
+    form = tmp_path / "form.csv"
+    form.write_text(write_items(made_items()))
+    texts = read_texts(asked(questionnaire=form))
+    assert texts.items is not None
+    assert (texts.items.name, texts.items.split) == ("form-extraversion", "test")
+    assert texts.transfer is not None
+    assert not texts.items.group_keys & texts.transfer.group_keys
+    assert read_texts(asked()).items is None
+    loud = custom_contrast(tmp_path / "loud.jsonl")
+    assert read_texts(asked(contrast=str(loud), questionnaire=form)).items is None, "of no trait"
+    form.write_text(write_items(made_items(per_key=30)))
+    items = transfer_contrast(form, "extraversion")
+    rows = [
+        {"pole": pole, "prompt": item.prompt, "response": item.response}
+        for pole, side in (("plus", items.plus), ("minus", items.minus))
+        for item in side
+    ]
+    leak = tmp_path / "extraversion.jsonl"
+    leak.write_text("\n".join(json.dumps(row) for row in rows))
+    with refused("'form-extraversion' contain"):
+        read_texts(asked(contrast=str(leak), questionnaire=form, calibration=30, validation=30, test=30))
 
 
 def test_a_contrast_of_no_trait(tmp_path: Path) -> None:

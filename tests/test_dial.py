@@ -24,7 +24,9 @@ from temperament.errors import TemperamentError
 from temperament.evaluation import evaluate
 from temperament.evaluation.budget import Curve, Point
 from temperament.evaluation.dial import Target, check_reached, dial, find_strength, trait_score, unworn_scores
+from temperament.evaluation.instrument import Record
 from temperament.evaluation.ledger import Ledger
+from temperament.evaluation.loops import tuning_answers
 from temperament.evaluation.perplexity import encode_passages, neutral_passages
 from temperament.evaluation.score import score_responses
 from temperament.evaluation.statements import Statements
@@ -262,7 +264,8 @@ def test_dialled_texts_are_refused_and_can_be_dialled_again(
     ledger = Ledger(tiny_llama, tmp_path)
     persona = dial(ledger, vectors.plus, texts, target="+0.1sd", budget=BUDGET).persona
     reopened = open_persona(persona.save(tmp_path / "plus.persona"))
-    assert reopened.groups == vectors.plus.groups | texts.group_keys > vectors.plus.groups
+    asked = tuning_answers("extraversion").groups
+    assert reopened.groups == vectors.plus.groups | texts.group_keys | asked > vectors.plus.groups
     for worn in (persona, reopened):
         with refused("8 of 8 texts", "calibrate or tune"):
             ledger.run(Statements(texts), worn.dialled, "worn")
@@ -276,9 +279,33 @@ def test_dialled_texts_are_refused_and_can_be_dialled_again(
     assert not passes
     fewer = replace(texts, plus=texts.plus[:3], minus=texts.minus[1:])
     moved = dial(ledger, reopened, fewer, target="+0.1sd", budget=BUDGET).persona
-    assert moved.groups == vectors.plus.groups | fewer.group_keys
+    assert moved.groups == vectors.plus.groups | fewer.group_keys | asked
     with refused("calibrate or tune"):
         dial(ledger, vectors.plus, resolve_contrast("extraversion", limit=8), target="+0.1sd", budget=BUDGET)
+
+
+def test_a_strength_whose_answers_go_in_circles_is_beyond_the_budget(
+    tiny_llama: LoadedModel,
+    vectors: Extraction,
+    texts: Contrast,
+    few_passages: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    del few_passages
+    plain = dial(Ledger(tiny_llama), vectors.plus, texts, target="+9sd", budget=BUDGET)
+    asked: list[int] = []
+
+    def looping(worn: list[Record], base: list[Record]) -> float:
+        asked.append(len(worn))
+        assert {record["question"] for record in worn} == {record["question"] for record in base}
+        return 0.11 if len(asked) > 1 else 0.09
+
+    monkeypatch.setattr("temperament.evaluation.dial.loops", looping)
+    found = dial(Ledger(tiny_llama), vectors.plus, texts, target="+9sd", budget=BUDGET)
+    first = min(point.strength for point in found.curve)
+    assert (found.dial.strength, found.dial.repeat) == (first, 0.09)
+    assert found.dial.strength < plain.dial.strength
+    assert set(asked) == {10}
 
 
 def test_what_cannot_be_dialled_is_refused(tiny_llama: LoadedModel, vectors: Extraction, texts: Contrast) -> None:

@@ -13,7 +13,7 @@ from expect import refused
 
 from temperament.calibration import NEUTRAL_PROMPT, resolve_contrast
 from temperament.calibration.items import LETTERS, Item, read_items, resolve_items
-from temperament.calibration.questionnaire_items import OTHER_PROMPT, first_person, transfer_contrast
+from temperament.calibration.questionnaire_items import first_person, transfer_contrast
 from temperament.models import LoadedModel
 from temperament.personas import extract
 
@@ -121,15 +121,11 @@ def test_items_become_first_person_sentences(item: str, sentence: str) -> None:
     assert first_person(item) == sentence
 
 
-def test_transfer_has_both_poles_by_key_and_either_question(items_file: Path) -> None:
+def test_transfer_has_both_poles_by_key(items_file: Path) -> None:
     found = transfer_contrast(items_file, "E")
     assert [example.response for example in found.plus] == [f"I enjoy extraversion task {i}." for i in range(4)]
     assert [example.response for example in found.minus] == [f"I dislike extraversion task {i}." for i in range(4)]
     assert {example.prompt for example in found.plus} == {NEUTRAL_PROMPT}
-    other = transfer_contrast(made_items(), "extraversion", prompt=OTHER_PROMPT)
-    assert {example.prompt for example in (*other.plus, *other.minus)} == {OTHER_PROMPT}
-    assert other.group_keys == found.group_keys
-    assert OTHER_PROMPT != NEUTRAL_PROMPT
     assert found.select("test").plus == found.plus
     assert found.pole_prompts()[0].startswith("You are an extraverted person")
 

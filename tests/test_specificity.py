@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from expect import refused
 from support import mixed_contrast
 
-from temperament.calibration import NEUTRAL_PROMPT, Contrast, Example, resolve_contrast
+from temperament.calibration import NEUTRAL_PROMPT, resolve_contrast
 from temperament.evaluation.instrument import Record
 from temperament.evaluation.ledger import Ledger
 from temperament.evaluation.specificity import (
@@ -23,9 +22,6 @@ from temperament.evaluation.specificity import (
 from temperament.evaluation.statements import Statements
 from temperament.evaluation.transfer import (
     SECOND_PROMPT,
-    item_contrast,
-    item_sentence,
-    transfer,
     transfer_statements,
     with_prompt,
 )
@@ -131,40 +127,3 @@ def test_answers_to_questions_of_their_own_keep_them() -> None:
     assert list(transfer_statements(mixed_contrast())) == ["same"]
     with refused("'mixed'", "3 different questions"):
         with_prompt(mixed_contrast(), SECOND_PROMPT)
-
-
-@pytest.mark.parametrize(
-    ("item", "sentence"),
-    [
-        ("Keep my promises.", "I keep my promises."),
-        ("Am always late", "I am always late."),
-        ("Don't mind noise. ", "I don't mind noise."),
-        ("I sing.", "I sing."),
-        ("I'm shy.", "I'm shy."),
-        ("My desk is tidy.", "My desk is tidy."),
-        ("Insult people.", "I insult people."),
-    ],
-)
-def test_items_become_sentences(item: str, sentence: str) -> None:
-    assert item_sentence(item) == sentence
-
-
-def test_items_become_a_contrast_by_their_keys() -> None:
-    found = item_contrast("scale", [("Sing.", 1), ("Sulk.", -1), ("Dance.", 1)])
-    assert found.plus == tuple(Example(NEUTRAL_PROMPT, text, text) for text in ("I sing.", "I dance."))
-    assert found.minus == (Example(NEUTRAL_PROMPT, "I sulk.", "I sulk."),)
-    with refused("scale", "2 items keyed + and 0 keyed −"):
-        item_contrast("scale", [("Sing.", 1), ("Dance.", 1)])
-    with refused("'Sing.'", "key 0"):
-        item_contrast("scale", [("Sing.", 0)])
-    with refused("''"):
-        item_contrast("scale", [("", 1)])
-
-
-def test_transfer_is_separation_and_auc_on_the_other_instrument() -> None:
-    found = transfer(*moved(0.25), seed=0)
-    assert found.value == pytest.approx(0.25)
-    assert found.extra["auc"] == 1
-    assert transfer(*moved(0.25)[::-1], seed=0).extra["auc"] == 0
-    other = Contrast("other", mixed_contrast().plus, mixed_contrast().minus)
-    assert transfer_statements(replace(other, name="x"))["same"].name == "transfer-x"

@@ -11,9 +11,6 @@ from temperament.calibration.contrast import NEUTRAL_PROMPT, Contrast, Example, 
 from temperament.calibration.items import DOMAINS, LETTERS, Item, resolve_items
 from temperament.errors import TemperamentError
 
-#: A second neutral question, to measure transfer with the question changed as well.
-OTHER_PROMPT = "What sort of person would you say you are?"
-
 #: Words that begin a whole sentence, which needs no subject put before it.
 _SUBJECT = re.compile(
     r"(?:I|I['’](?:m|ve|d|ll)|My|Mine|It|It['’]s|There|Others|Other people|People|Someone|Everyone|Nothing)\b"
@@ -56,20 +53,18 @@ def find_domain(name: str) -> str:
     return trait
 
 
-def transfer_contrast(
-    source: str | Path | Sequence[Item], domain: str, *, prompt: str = NEUTRAL_PROMPT
-) -> QuestionnaireContrast:
-    """The items of ``domain`` as first-person replies to ``prompt``, + keyed ones as the plus pole.
+def transfer_contrast(source: str | Path | Sequence[Item], domain: str) -> QuestionnaireContrast:
+    """The items of ``domain`` as first-person replies to the neutral question, + keyed ones as the plus pole.
 
     ``source`` is a file, ``ffm`` or items already read. Every item belongs to the test split; extraction refuses
-    the result. With ``prompt=OTHER_PROMPT`` the neutral question differs from the calibration's too.
+    the result.
     """
     trait = find_domain(domain)
     named = isinstance(source, str | Path)
     items = resolve_items(source) if isinstance(source, str | Path) else tuple(source)
     plus, minus = (
         tuple(
-            Example(prompt, sentence, group=sentence, split="test")
+            Example(NEUTRAL_PROMPT, sentence, group=sentence, split="test")
             for item in items
             if item.domain == trait and item.key == key
             for sentence in (first_person(item.text),)

@@ -151,8 +151,8 @@ def command(
 
 def _trait_pairs(folders: Sequence[str], traits: Sequence[str]) -> dict[str, tuple[Plan, Plan]]:
     """By trait what a strength of 1 wears in either direction: a persona at its dialled strength, or at 1."""
+    from temperament.calibration.builtin import trait_of
     from temperament.calibration.questionnaire_items import find_domain
-    from temperament.compare.settings import trait_of
     from temperament.evaluation.run import check_pair
     from temperament.personas import read_plan
 

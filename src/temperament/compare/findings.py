@@ -85,6 +85,7 @@ class Findings:
             "name": texts.calibration.name,
             "trait": texts.trait,
             "transfer": texts.transfer.name if texts.transfer else None,
+            "questionnaire": texts.items.name if texts.items else None,
             "split_hashes": {name: split.hash for name, split in splits.items()},
             "items": {name: split.items for name, split in splits.items()},
             "licence": texts.calibration.licence,

@@ -8,7 +8,6 @@ from typing import Any
 from temperament.calibration.items import read_items
 from temperament.compare.measuring import Figures, Measuring, Worn
 from temperament.compare.settings import Settings, Texts
-from temperament.errors import TemperamentError
 from temperament.evaluation.benchmarks import read_hellaswag, read_mmlu
 from temperament.evaluation.bootstrap import Measured
 from temperament.evaluation.capability import MultipleChoice, capability
@@ -55,12 +54,7 @@ class Further:
                 benchmark = MultipleChoice(read(path, limit=BENCHMARK_ITEMS, seed=seed))
                 self._measures[name] = (benchmark, lambda *sides: capability(*sides, seed=seed))
         if settings.questionnaire and (trait := texts.trait):
-            items = read_items(settings.questionnaire)
-            if trait not in {item.domain for item in items}:
-                raise TemperamentError(
-                    f"{settings.questionnaire} has no items on {trait}", "give a questionnaire that has"
-                )
-            form = Questionnaire(items, PRESENTATIONS["quick"])
+            form = Questionnaire(read_items(settings.questionnaire), PRESENTATIONS["quick"])
             self._measures["questionnaire"] = (form, lambda plus, minus, _: effect(plus, minus, trait, seed))
 
     def measure(self, worn: Worn) -> Figures:

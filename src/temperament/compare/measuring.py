@@ -10,10 +10,11 @@ from temperament.compare.settings import Texts
 from temperament.evaluation.auc import auc
 from temperament.evaluation.bootstrap import Measured
 from temperament.evaluation.budget import Curve, Point
-from temperament.evaluation.fluency import AnswerScores, excess_repeat, fluency
+from temperament.evaluation.fluency import AnswerScores, fluency
 from temperament.evaluation.generation import Generation, Judge, generation_effect
 from temperament.evaluation.instrument import Instrument, Record
 from temperament.evaluation.ledger import Ledger
+from temperament.evaluation.loops import loops, tuning_answers
 from temperament.evaluation.own_words import own_words
 from temperament.evaluation.passages import Passages, passage_array
 from temperament.evaluation.perplexity import neutral_passages, perplexity
@@ -55,13 +56,9 @@ class Measuring:
         self.tuning_text = Passages(neutral_passages(split="validation")[::2], "neutral-validation")  # 20: often asked
         self.test = Statements(_statements(texts.test), "test")
         self.text = Passages(neutral_passages(), "neutral-test")
-        self.transfer = transfer_statements(texts.transfer) if texts.transfer else {}
+        self.elsewhere_on = _elsewhere(texts)
         self.generation = Generation(texts.questions)
-        self.tuning_answers = (
-            Generation(texts.tuning_questions, max_tokens=40, label="generation-validation")
-            if texts.tuning_questions
-            else None
-        )
+        self.tuning_answers = tuning_answers(texts.trait)
 
     def on_test(self, worn: Worn) -> Figures:
         """Effect and cost on test items, and whether the own words gain: the figures that every control has too."""
@@ -83,28 +80,24 @@ class Measuring:
 
         return Curve(measure, strongest)
 
-    def _repeat(self, worn: Worn) -> float | None:
+    def _repeat(self, worn: Worn) -> float:
         """How much more the answers of the worse pole repeat themselves than those of the unworn model."""
-        if self.tuning_answers is None:
-            return None
-        sides = [[str(record["answer"]) for record in side] for side in self.sides(self.tuning_answers, worn)]
-        return max(excess_repeat(side, sides[2]) for side in sides[:2])
+        plus, minus, base = self.sides(self.tuning_answers, worn)
+        return max(loops(plus, base), loops(minus, base))
 
     def tuned(self, poles: Poles) -> Poles:
         """The same personas, which from now on count the texts of tuning among those they have seen."""
-        asked = self.tuning_answers.groups if self.tuning_answers else frozenset()
-        seen = self.validation.groups | self.tuning_text.groups | asked
+        seen = self.validation.groups | self.tuning_text.groups | self.tuning_answers.groups
         plus, minus = (replace(persona, groups=persona.groups | seen) for persona in poles)
         return plus, minus
 
     def elsewhere(self, worn: Worn) -> Figures:
-        """Separation and AUC on the other instrument, with its own and with a changed question."""
-        found: Figures = {}
-        for question, statements in self.transfer.items():
-            suffix = "" if question == "same" else "_question"
-            for name, figure in self._effect(worn, statements).items():
-                found[f"transfer_{name}{suffix}"] = figure
-        return found
+        """Separation and AUC on the other instruments, with their own question and, for texts, with a changed one."""
+        return {
+            measure.format(name): figure
+            for measure, statements in self.elsewhere_on.items()
+            for name, figure in self._effect(worn, statements).items()
+        }
 
     def written(self, worn: Worn) -> tuple[Figures, dict[str, Sequence[Record]]]:
         """What free answers show: the judge's effect and their fluency; and the answers themselves."""
@@ -147,6 +140,17 @@ class Measuring:
 
     def _unworn(self, instrument: Instrument) -> list[Record]:
         return self.ledger.run(instrument, Plan(), "unworn")
+
+
+def _elsewhere(texts: Texts) -> dict[str, Statements]:
+    """Statements of other instruments, by the pattern of their figures' names."""
+    found: dict[str, Statements] = {}
+    if texts.transfer:
+        for question, statements in transfer_statements(texts.transfer).items():
+            found["transfer_{}" if question == "same" else "transfer_{}_question"] = statements
+    if texts.items:
+        found["items_{}"] = Statements(texts.items, "transfer-items")
+    return found
 
 
 def _statements(contrast: Contrast) -> Contrast:

@@ -82,8 +82,8 @@ def _judge(texts: Texts, tell: Tell) -> Judge | None:
     except TemperamentError as error:
         tell(f"free answers are not judged: {error}")
         return None
-    seen = (texts.calibration, texts.validation, texts.test, *([texts.transfer] if texts.transfer else []))
-    judge.check_disjoint(key for contrast in seen for key in contrast.group_keys)
+    seen = (texts.calibration, texts.validation, texts.test, texts.transfer, texts.items)
+    judge.check_disjoint(key for contrast in seen if contrast for key in contrast.group_keys)
     return judge
 
 

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from temperament.calibration import Contrast, resolve_contrast
-from temperament.calibration.builtin import TRAITS, find_trait, questions
+from temperament.calibration.builtin import TRAITS, find_trait, trait_of
 from temperament.calibration.contrast import SPLITS, group_key
+from temperament.calibration.questionnaire_items import transfer_contrast
 from temperament.errors import TemperamentError
+from temperament.evaluation.loops import trait_questions
 from temperament.methods import METHODS
 
 #: The baseline that is no method of its own: the system prompt of each pole.
 PROMPT = "prompt"
 #: Budgets reported beside the one asked for.
 BUDGETS = (1.05, 1.10, 1.25)
-#: Questions asked at every strength that is tried.
-TUNING_QUESTIONS = 6
 
 
 @dataclass(frozen=True)
 class Settings:
     """A comparison: numbers are texts per pole; ``transfer`` is another instrument's contrast, '' for none.
+
+    ``questionnaire`` is a file of items, whose sentences on the trait are one instrument more.
 
     ``full`` adds two-choice, questionnaire, capability, drift and specificity.
     """
@@ -74,9 +75,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Texts:
-    """The disjoint parts of a contrast, another instrument, and open questions.
+    """The disjoint parts of a contrast, other instruments (``items`` are a questionnaire's), and open questions.
 
-    ``tuning_questions`` are asked while a strength is sought, ``questions`` once it is found; they share none.
+    ``questions`` are those asked once a strength is found; ``trait`` chooses those asked while it is sought.
     ``judge`` are texts for the local judge, taken from the calibration split; None for a built-in trait, which has its
     own.
     """
@@ -84,11 +85,11 @@ class Texts:
     calibration: Contrast
     validation: Contrast
     test: Contrast
-    judge: Contrast | None
-    transfer: Contrast | None
-    questions: tuple[str, ...]
-    trait: str | None
-    tuning_questions: tuple[str, ...] = ()
+    judge: Contrast | None = None
+    transfer: Contrast | None = None
+    items: Contrast | None = None
+    questions: tuple[str, ...] = ()
+    trait: str | None = None
     notes: tuple[str, ...] = field(default=())
 
 
@@ -103,20 +104,14 @@ def read_texts(settings: Settings) -> Texts:
     judge = None
     if trait is None:
         calibration, judge = set_aside(calibration)
-    transfer = _transfer(settings, calibration.name, trait)
-    if transfer:
-        _check_apart(transfer, *(contrast for contrast in (calibration, validation, test, judge) if contrast))
-    chosen, notes = _asked(trait, "test", settings.questions), calibration.notes
+    transfer = _transfer(settings, source, trait)
+    items = transfer_contrast(settings.questionnaire, trait) if settings.questionnaire and trait else None
+    for other in filter(None, (transfer, items)):
+        _check_apart(other, *(contrast for contrast in (calibration, validation, test, judge) if contrast))
+    chosen, notes = trait_questions(trait, "test", settings.questions), calibration.notes
     if len(chosen) < settings.questions:
         notes += (f"{len(chosen)} questions are asked: there are no {settings.questions}",)
-    tuning = _asked(trait, "identification", TUNING_QUESTIONS)
-    return Texts(calibration, validation, test, judge, transfer, chosen, trait, tuning, notes)
-
-
-def _asked(trait: str | None, use: Literal["identification", "test"], count: int) -> tuple[str, ...]:
-    """Built-in questions of the trait, or of all of them, evenly taken; fewer than ``count`` if there are no more."""
-    found = [text for name in ([trait] if trait else [t.name for t in TRAITS]) for text in questions(name, use=use)]
-    return tuple(found[:: max(1, len(found) // count)][:count])
+    return Texts(calibration, validation, test, judge, transfer, items, chosen, trait, notes)
 
 
 def _whole(spec: str) -> str:
@@ -140,17 +135,14 @@ def set_aside(calibration: Contrast) -> tuple[Contrast, Contrast]:
     return part(False), part(True)
 
 
-def trait_of(name: str) -> str | None:
-    """The built-in trait a contrast is named after, such as a file extraversion.jsonl."""
-    stem = Path(name).stem.removesuffix("-scenes")
-    return stem if find_trait(stem) else None
+def _transfer(settings: Settings, source: str, trait: str | None) -> Contrast | None:
+    """Another instrument: as asked for, else the built-in texts of the trait: scenes where plain ones are ``source``.
 
-
-def _transfer(settings: Settings, calibrated: str, trait: str | None) -> Contrast | None:
-    """Another instrument: as asked for, else the built-in texts of the trait that were not calibrated on."""
+    A file may bear the name of a trait; it is another source all the same.
+    """
     name = settings.transfer
     if name is None and trait:
-        name = f"{trait}-scenes" if calibrated == trait else trait
+        name = f"{trait}-scenes" if source == trait else trait
     if not name:
         return None
     found = resolve_contrast(name, split="test", limit=settings.test, seed=settings.seed)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from temperament.calibration import Contrast, Pole
+from temperament.calibration.builtin import trait_of
 from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Array, Measured
 from temperament.evaluation.budget import GRID, Curve, Point, strength_for, within
 from temperament.evaluation.instrument import Record
 from temperament.evaluation.ledger import Ledger, check_leak
+from temperament.evaluation.loops import loops, tuning_answers
 from temperament.evaluation.passages import Passages, passage_array
 from temperament.evaluation.perplexity import neutral_passages, perplexity_ratio
 from temperament.evaluation.separation import separation
@@ -166,8 +168,9 @@ def dial(
     """Find the strength at which ``persona`` reaches ``target`` on validation texts, within a perplexity ratio.
 
     Where the target lies beyond the budget the dial stands at the largest gain within it and is not ``reached``
-    (``check_reached`` raises). Raises ``TemperamentError`` for an edit without strengths, for texts the persona was
-    calibrated on, and where no strength within the budget brings any gain. A dial found before is no part of this.
+    (``check_reached`` raises). A strength at which answers go round in circles counts as beyond it. Raises
+    ``TemperamentError`` for an edit without strengths, for texts the persona was calibrated on, and where no strength
+    within the budget brings any gain. A dial found before is no part of this.
     """
     aim = Target.of(target)
     persona = persona.without_dial()
@@ -181,6 +184,7 @@ def dial(
         raise TemperamentError(f"the budget is a perplexity ratio of {budget:g}", "give one above 1, such as 1.10")
     statements = Statements(replace(contrast, choices=()), "validation")
     text = Passages(neutral_passages(split="validation"), "neutral-validation")
+    answers = tuning_answers(trait_of(contrast.name))
 
     def changes(strength: float) -> tuple[Array, Array]:
         worn = ledger.run(statements, Plan.of(persona, strength), f"{persona.pole}-{strength:g}")
@@ -188,8 +192,10 @@ def dial(
         return (high, low) if persona.pole == "plus" else (low, high)
 
     def measure(strength: float) -> Point:
-        worn = ledger.run(text, Plan.of(persona, strength), f"{persona.pole}-{strength:g}")
-        return Point(strength, perplexity_ratio(passage_array(worn), cost), trait_score(*changes(strength)))
+        plan, label = Plan.of(persona, strength), f"{persona.pole}-{strength:g}"
+        ratio = perplexity_ratio(passage_array(ledger.run(text, plan, label)), cost)
+        repeat = loops(ledger.run(answers, plan, label), said) if ratio <= budget else None
+        return Point(strength, ratio, trait_score(*changes(strength)), repeat)
 
     check_leak(statements, Plan.of(persona))
     base = ledger.run(statements, Plan(), "unworn")
@@ -201,6 +207,7 @@ def dial(
             "give a target above it, or one such as +1sd",
         )
     cost = passage_array(ledger.run(text, Plan(), "unworn"))
+    said = ledger.run(answers, Plan(), "unworn")
     curve = Curve(measure, strongest)
     found = find_strength(curve, goal - unworn.score, budget)
     if found is None:
@@ -219,6 +226,7 @@ def dial(
         sd=unworn.sd,
         budget=budget,
         perplexity=point.perplexity,
+        repeat=point.repeat,
         reached=found.reached,
         data=DialData(
             name=contrast.name,
@@ -228,7 +236,7 @@ def dial(
             minus=len(contrast.minus),
             neutral=text.hash,
         ),
-        texts=tuple(sorted(statements.groups)),
+        texts=tuple(sorted(statements.groups | answers.groups)),
     )
     gain = separation(*changes(point.strength), seed=seed)
     return Dialled(persona.with_dial(mark), mark, gain, tuple(curve.sorted))

@@ -26,9 +26,10 @@ class Dial(BaseModel):
 
     Scores are in nats per token, positive towards the persona's pole, as ``evaluation.dial`` defines them: ``unworn``
     and its ``sd``, the ``goal`` that the ``target`` ("+1sd" or a score) stands for, and the ``score`` measured at
-    ``strength``. ``perplexity`` is the ratio there, ``budget`` the largest one allowed. ``reached`` is false where the
-    goal lies beyond the budget and the closest strength was taken. ``texts`` are the identities of the validation
-    texts, all among the persona's ``groups``.
+    ``strength``. ``perplexity`` is the ratio there, ``budget`` the largest one allowed; ``repeat`` is how much more
+    of a free answer is repetition there than in the unworn model (None where nobody asked). ``reached`` is false where
+    the goal lies beyond the budget and the closest strength was taken. ``texts`` are the identities of the validation
+    texts and of the questions asked, all among the persona's ``groups``.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
@@ -40,6 +41,7 @@ class Dial(BaseModel):
     sd: float = Field(gt=0)
     budget: float = Field(gt=1)
     perplexity: float = Field(gt=0)
+    repeat: float | None = Field(default=None, ge=-1, le=1)
     reached: bool
     measure: Literal["statements"] = "statements"
     data: DialData

@@ -88,7 +88,7 @@ class Bench:
         """The pair that a row's method finds in the calibration texts of a group of columns."""
         installed(row.name)
         if group not in self._workshops:
-            texts = Texts(calibration, calibration, calibration, None, None, (), None)
+            texts = Texts(calibration, calibration, calibration)
             place = self._folder / "found" / group
             self._workshops[group] = Workshop(self.lm, texts, self.seed, place, self.progress)
         found = self._workshops[group].candidate(row.name)

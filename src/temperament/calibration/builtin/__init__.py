@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 from temperament.calibration.contrast import NEUTRAL_PROMPT, Contrast, Example
@@ -70,6 +71,12 @@ TRAITS: tuple[Trait, ...] = (
 def find_trait(name: str) -> Trait | None:
     """The built-in trait of that name, or None."""
     return next((trait for trait in TRAITS if trait.name == name), None)
+
+
+def trait_of(name: str) -> str | None:
+    """The built-in trait a contrast is named after, such as extraversion.jsonl, or None."""
+    stem = Path(name).stem.removesuffix("-scenes")
+    return stem if find_trait(stem) else None
 
 
 #: Suffixes of contrast names: plain self-descriptions, and a second instrument of scenes and anecdotes.

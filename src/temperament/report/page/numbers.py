@@ -38,6 +38,10 @@ HEADINGS = {
     "transfer_auc_question": Heading(
         "Transfer AUC, other question", "0–1", 2, 0.5, "transfer AUC behind another question"
     ),
+    "items_separation": Heading(
+        "Items separation", "nats/token", 2, 0.0, "the same on a questionnaire's items as sentences"
+    ),
+    "items_auc": Heading("Items AUC", "0–1", 2, 0.5, "the same on a questionnaire's items as sentences"),
     "generation": Heading("Generation", "local judge", 2, 0.0, "trait in freely written answers, plus minus minus"),
     "two_choice": Heading("Two-choice", "%", 0, 50.0, "share of fitting choices, two-sided"),
     "questionnaire": Heading("Questionnaire", "trait score", 2, None, "items scored by the options' log-probabilities"),
