@@ -143,7 +143,7 @@ def scores(lm: LoadedModel, pair: SaliencyPair, pole: Pole, p: SaliencyParameter
             plus - p.other * minus if pole == "plus" else minus - p.other * plus,
         )
         cost = weight**2 * ((1 - p.neutral) * s.poles.double() + p.neutral * s.neutral.double())
-        rows.append(((-weight * gradient).clamp_min(0) ** p.exponent, cost, p.targets(site)))
+        rows.append(((-weight * gradient).clamp_min(0) ** p.exponent, cost, site in p.targets(lm.linears, lm.depth)))
     median = torch.cat([cost.flatten() for _, cost, wanted in rows if wanted]).median()
     return [(gain / (cost + p.damping * median) * wanted).float() for gain, cost, wanted in rows]
 
@@ -171,7 +171,8 @@ def test_the_weights_of_largest_score_are_taken(
 ) -> None:
     p, total = SaliencyParameters(**parameters), 15360
     sizes = [site.shape[0] * site.shape[1] for site in tiny_llama.linears]
-    targeted = sum(size for size, site in zip(sizes, tiny_llama.linears, strict=True) if p.targets(site))
+    targets = p.targets(tiny_llama.linears, tiny_llama.depth)
+    targeted = sum(site.shape[0] * site.shape[1] for site in targets)
     assert sum(sizes) == total
     results = chosen(tiny_llama, statistics(found), **parameters)
     for pole, taken in zip(POLES, results, strict=True):
@@ -182,7 +183,7 @@ def test_the_weights_of_largest_score_are_taken(
         else:
             ends = torch.tensor(sizes).cumsum(0).tolist()
             counts = {
-                range(end - size, end): max(1, round(p.share * total / targeted * size)) if p.targets(site) else 0
+                range(end - size, end): max(1, round(p.share * total / targeted * size)) if site in targets else 0
                 for end, size, site in zip(ends, sizes, tiny_llama.linears, strict=True)
             }
         for where, count in counts.items():
@@ -304,7 +305,7 @@ def test_given_statistics_need_no_pass(
     [
         ({"sparsity": 0.2}, ("has no sparsity", "share=0.005")),
         ({"tokens": "all"}, ("scores responses only", "--tokens response")),
-        ({"settings": {"layers": "5-9"}}, ("layers 5-9", "2 layers", "0-1")),
+        ({"settings": {"layers": "5-9"}}, ("layers 5-9", "0-1", "2 layers")),
         ({"settings": {"layers": "1-0"}}, ("layers 1-0", "2 layers")),
         ({"settings": {"layers": "low"}}, ("layers",)),
         ({"settings": {"share": 0.2}}, ("share",)),

@@ -24,7 +24,7 @@ from temperament.evaluation.controls import random_pair, shuffled_pair
 from temperament.evaluation.score import score_responses
 from temperament.language_model import LanguageModel
 from temperament.methods import Shifts
-from temperament.methods.vectors import chosen_layers, valid_layers
+from temperament.methods.layers import chosen_layers, valid_layers
 from temperament.models import LoadedModel, load_model
 from temperament.models.dialogue import Encoded
 from temperament.personas import Extraction, Persona, VectorEdit, extract, open_persona
@@ -221,6 +221,7 @@ def test_layers_are_named_in_many_ways() -> None:
         (0, 5),
     ]
     assert chosen_layers("all", 3) == (0, 1, 2)
+    assert [chosen_layers("upper", depth) for depth in (1, 3, 18)] == [(0,), (1, 2), tuple(range(6, 18))]
     assert valid_layers(" 8 - 20, 3 ") == "8-20,3"
     for spec in ("", "top", "3-", "-1", "1.5", "1;2"):
         with pytest.raises(ValueError):
@@ -236,7 +237,7 @@ def test_what_a_vector_cannot_use_is_refused(lm: LanguageModel) -> None:
         ({"data": play}, ("needs texts", "vector")),
         ({"sparsity": 0.2}, ("the method vector has no sparsity", "layers=middle")),
         ({"settings": {"layers": "0-2"}}, ("layers 0-2", "0-1")),
-        ({"settings": {"layers": "top"}}, ("'layers'", "middle, all, 8-20")),
+        ({"settings": {"layers": "top"}}, ("'layers'", "middle, upper, all, 8-20")),
         ({"settings": {"count": 3}}, ("'count'", "no such setting")),
         ({"data": replace(mixed_contrast(), minus=())}, ("no texts of one pole",)),
         ({"data": replace(mixed_contrast(), minus=mixed_contrast().plus)}, ("do not differ",)),

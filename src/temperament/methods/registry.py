@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor
 
 from temperament.calibration import Pole
@@ -15,12 +15,13 @@ from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.methods.baselines import BASELINES
 from temperament.methods.contrastive import Link, linked, standardised_difference, tiers, tilted
+from temperament.methods.layers import chosen_layers, valid_layers
 from temperament.methods.method import Method, Parameters
 from temperament.methods.neurons import RELEASED_LEAST, Variant, choose
 from temperament.methods.randomise import permute_difference, permute_ratio, permute_shared_ratio, permute_whole
 from temperament.methods.recipe import Recipe
 from temperament.methods.sparse import damped_diagonal, sparse_importance
-from temperament.methods.vectors import Shifts, chosen_layers, mean_difference, probe_heads, valid_layers
+from temperament.methods.vectors import Shifts, mean_difference, probe_heads
 from temperament.methods.wanda import Statistic, wanda_importance
 from temperament.models import InputSite, LinearSite, LoadedModel
 from temperament.signatures import Moments, SignaturePair, StatePair
@@ -90,23 +91,28 @@ class NeuronParameters(Parameters):
         )
 
 
+def _named_layers(value: Any) -> str:
+    return valid_layers(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+
+
+#: Layers as ``chosen_layers`` reads them, or a list of numbers.
+Layers = Annotated[str, BeforeValidator(_named_layers)]
+
+
 class SaliencyParameters(Parameters):
     share: float = Field(0.005, gt=0, le=0.1, description="share of all targeted weights")
     scope: Literal["global", "per-linear"] = Field("global", description="rank the whole model, or each Linear")
     modules: Literal["all", "attention", "mlp"] = Field("all", description="which Linears may be chosen from")
-    layers: str | None = Field(None, pattern=r"^\d+-\d+$", description="which layers, such as 8-20; default all")
+    layers: Layers = Field("upper", description="which layers: upper (all but the first third), all, 8-20 or 3,5,9")
     other: float = Field(0.8, ge=0, le=1, description="weight of the other pole in the objective, β")
     neutral: float = Field(1 / 3, ge=0, le=1, description="share of neutral text in F")
     damping: float = Field(0.01, gt=0, le=100, description="λ as a share of the median of w²F")
     exponent: float = Field(1.0, gt=0, le=4, description="power of the gain −w·G")
 
-    def targets(self, linear: LinearSite) -> bool:
-        """Whether weights of this Linear may be chosen."""
-        if self.layers is not None:
-            first, last = map(int, self.layers.split("-"))
-            if not first <= linear.layer <= last:
-                return False
-        return self.modules in ("all", linear.part)
+    def targets(self, linears: Sequence[LinearSite], depth: int) -> list[LinearSite]:
+        """The Linears of a model with ``depth`` blocks whose weights may be chosen."""
+        layers = chosen_layers(self.layers, depth)
+        return [site for site in linears if site.layer in layers and self.modules in ("all", site.part)]
 
 
 class StateParameters(Parameters):
@@ -121,12 +127,7 @@ class StateParameters(Parameters):
 
 
 class VectorParameters(StateParameters):
-    layers: str = Field("middle", description="after which blocks: middle, all, 8-20 or 3,5,9")
-
-    @field_validator("layers", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> str:
-        return valid_layers(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+    layers: Layers = Field("middle", description="after which blocks: middle, upper, all, 8-20 or 3,5,9")
 
     def check(self, depth: int) -> None:
         chosen_layers(self.layers, depth)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, replace
 from math import floor
 
@@ -13,8 +12,6 @@ from torch import Tensor
 from temperament.errors import TemperamentError
 from temperament.signatures import StatePair
 from temperament.signatures.states import Place
-
-_LAYERS = re.compile(r"middle|all|\d+(-\d+)?(,\d+(-\d+)?)*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,28 +48,6 @@ class Shifts:
         """The same directions with other lengths, (layers, parts); a part without a direction stays 0."""
         scale = norms / self.norms.clamp_min(torch.finfo(torch.float32).tiny)
         return replace(self, vectors=(self.split * scale.unsqueeze(2)).flatten(1))
-
-
-def valid_layers(spec: str) -> str:
-    """``spec`` without blanks; ValueError unless it names layers as ``chosen_layers`` reads them."""
-    spec = re.sub(r"\s", "", spec)
-    if not _LAYERS.fullmatch(spec):
-        raise ValueError("name layers as middle, all, 8-20 or 3,5,9")
-    return spec
-
-
-def chosen_layers(spec: str, depth: int) -> tuple[int, ...]:
-    """Ascending layers of a model with ``depth`` blocks, counted from 0; middle is depth // 2."""
-    if spec in ("middle", "all"):
-        return (depth // 2,) if spec == "middle" else tuple(range(depth))
-    found: set[int] = set()
-    for part in spec.split(","):
-        first, _, last = part.partition("-")
-        begin, end = int(first), int(last or first)
-        if begin > end or end >= depth:
-            raise TemperamentError(f"layers {part} of a model that has 0-{depth - 1}", "name layers it has")
-        found.update(range(begin, end + 1))
-    return tuple(sorted(found))
 
 
 def mean_difference(pair: StatePair, layers: tuple[int, ...]) -> Shifts:

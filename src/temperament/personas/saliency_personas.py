@@ -37,11 +37,10 @@ class SaliencyKind(MethodKind[SaliencyPair]):
         without_sparsity(task)
         if task.tokens != "response":
             raise TemperamentError(f"the method {task.method.name} scores responses only", "use --tokens response")
-        if not any(task.parameters.targets(linear) for linear in lm.linears):
+        if not task.parameters.targets(lm.linears, lm.depth):
             raise TemperamentError(
-                f"modules {task.parameters.modules} of layers {task.parameters.layers} are none of this model's "
-                f"{lm.depth} layers",
-                f"name layers from 0 to {lm.depth - 1}, such as 0-{lm.depth - 1}",
+                f"this model has no modules {task.parameters.modules} in layers {task.parameters.layers}",
+                "use --set modules=all or other layers",
             )
         return task
 
@@ -89,14 +88,15 @@ def subnetwork_pair(
 ) -> Poles:
     """The weights of largest r for either pole; with the seed ``permuted``, G is permuted within each Linear."""
     total = sum(_size(linear) for linear in lm.linears)
-    targets = [linear for linear in lm.linears if parameters.targets(linear)]
+    targets = parameters.targets(lm.linears, lm.depth)
+    names = frozenset(linear.name for linear in targets)
     targeted = sum(_size(linear) for linear in targets)
     damping = parameters.damping * median_cost((_cost(lm, parameters, pair, linear) for linear in targets), targeted)
     if not damping > 0:
         raise TemperamentError("the texts have no effect on most weights of this model", "use another model or texts")
 
     def score(linear: LinearSite, pole: Pole) -> Tensor:
-        if not parameters.targets(linear):
+        if linear.name not in names:
             return torch.zeros(1).expand(linear.shape)
         gradient = _permuted(pair.gradient(linear.name, pole, parameters.other), linear.name, permuted)
         fisher = pair.read(linear.name).fisher(parameters.neutral)
