@@ -9,13 +9,15 @@ from bench.timing import alternate, median_seconds
 from temperament.calibration import Contrast
 from temperament.calibration.builtin import neutral_texts
 from temperament.language_model import LanguageModel
+from temperament.methods import find_method
 from temperament.personas import extract
-from temperament.signatures import collect_saliency
+from temperament.signatures import SaliencyPair, collect_saliency
 from temperament.signatures.collect_saliency import saliency_batches
 
 
 def saliency_rows(lm: LanguageModel, contrast: Contrast, rounds: int) -> list[Row]:
-    """Statistics against the forward pass over the same batches, and the choice of both poles' weights."""
+    """Statistics of the weights chosen from by default against the forward pass over the same batches, and the choice."""
+    targets = find_method("contrastive-saliency").read({}).targets(lm.linears, lm.depth)
     batches = saliency_batches(lm, contrast, neutral_texts())
 
     @torch.inference_mode()
@@ -23,8 +25,11 @@ def saliency_rows(lm: LanguageModel, contrast: Contrast, rounds: int) -> list[Ro
         for batch in batches:
             lm.model(input_ids=batch.ids.to(lm.device), use_cache=False)
 
-    pair = collect_saliency(lm, contrast, neutral_texts())
-    timing = alternate(lambda: collect_saliency(lm, contrast, neutral_texts()), forward, rounds)
+    def collect() -> SaliencyPair:
+        return collect_saliency(lm, contrast, neutral_texts(), linears=targets)
+
+    pair = collect()
+    timing = alternate(collect, forward, rounds)
     chosen = median_seconds(
         lambda: extract(lm, contrast, method="contrastive-saliency", signatures=pair), max(1, rounds // 3)
     )

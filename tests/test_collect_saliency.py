@@ -118,6 +118,10 @@ def collected(tiny_llama: LoadedModel) -> SaliencyPair:
     return collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL)
 
 
+def statistics(pair: SaliencyPair, name: str) -> list[Tensor]:
+    return [getattr(pair.read(name), part) for part in PARTS]
+
+
 def magnitude(found: LinearSaliency) -> Tensor:
     """What rounding to bf16 is relative to: the sum of the sizes of all parts of G."""
     parts = (found.plus_first, found.plus_second, found.minus_first, found.minus_second)
@@ -357,7 +361,7 @@ def test_files_hold_the_same(tiny_llama: LoadedModel, collected: SaliencyPair, k
         "saliency.safetensors",
     ]
     provenance = saliency_provenance(tiny_llama, mixed_contrast(), NEUTRAL, 42)
-    for pair in (load_saliency(kept), find_saliency(kept, provenance)):
+    for pair in (load_saliency(kept), find_saliency(kept, provenance, collected.names)):
         assert pair is not None
         assert equal(pair, collected)
         assert (pair.provenance, pair.groups, pair.tokens) == (provenance, collected.groups, collected.tokens)
@@ -366,10 +370,37 @@ def test_files_hold_the_same(tiny_llama: LoadedModel, collected: SaliencyPair, k
         saliency_provenance(tiny_llama, mixed_contrast(), NEUTRAL, 43),
         saliency_provenance(tiny_llama, mixed_contrast(), NEUTRAL[:2], 42),
     ):
-        assert find_saliency(kept, other) is None
+        assert find_saliency(kept, other, collected.names) is None
     with counted_passes(tiny_llama) as passes:
         collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=kept, memory=ONE_LAYER)
     assert passes == []
+
+
+def test_some_linears_alone_have_the_same_statistics(
+    tiny_model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below the lowest of them nothing is run backwards."""
+    together = collect_saliency(tiny_model, mixed_contrast(), NEUTRAL)
+    upper = [site for site in tiny_model.linears if site.layer == 1 and site.part == "mlp"]
+    begun: list[bool] = []
+    real = COLLECTING._begin
+
+    def begin(*args: Any) -> None:
+        output = args[2][0] if isinstance(args[2], tuple) else args[2]
+        begun.append(bool(output.requires_grad))
+        real(*args)
+
+    monkeypatch.setattr(COLLECTING, "_begin", begin)
+    part = collect_saliency(tiny_model, mixed_contrast(), NEUTRAL, linears=upper, folder=tmp_path)
+    assert begun
+    assert not any(begun), "the first block was run without a graph"
+    assert part.names == tuple(site.name for site in upper)
+    for name in part.names:
+        for found, expected in zip(statistics(part, name), statistics(together, name), strict=True):
+            assert torch.equal(found, expected)
+    assert find_saliency(tmp_path, part.provenance, part.names[:1]) is not None
+    assert find_saliency(tmp_path, part.provenance, together.names) is None, "less than is asked for"
+    assert equal(collect_saliency(tiny_model, mixed_contrast(), NEUTRAL, folder=tmp_path), together)
 
 
 @pytest.mark.parametrize("name", ["saliency-000.safetensors", "saliency-001.safetensors", INDEX])
@@ -386,7 +417,7 @@ def test_damaged_files_are_collected_anew(
         path.write_bytes(data if damage == "flip" else data[: len(data) // 2])
     with refused(name):
         _ = load_saliency(kept).hash
-    assert find_saliency(kept, saliency_provenance(tiny_llama, mixed_contrast(), NEUTRAL, 42)) is None
+    assert find_saliency(kept, saliency_provenance(tiny_llama, mixed_contrast(), NEUTRAL, 42), ()) is None
     with counted_passes(tiny_llama) as passes:
         found = collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=kept, memory=ONE_LAYER)
     assert len(passes) == (0 if name == INDEX else 5)
@@ -432,7 +463,7 @@ def test_files_of_two_runs_never_mix(
     with refused("saliency-000", "belongs to another collection"):
         old.read(old.names[0])
     (kept / INDEX).write_bytes(index)
-    assert find_saliency(kept, collected.provenance) is None
+    assert find_saliency(kept, collected.provenance, ()) is None
     found = collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=kept, memory=ONE_LAYER)
     assert equal(found, collected)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from expect import refused
+from expect import counted_passes, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import mixed_contrast
@@ -298,6 +299,25 @@ def test_given_statistics_need_no_pass(
     monkeypatch.setattr(personas, "neutral_texts", lambda: NEUTRAL)
     again = extract(tiny_llama, mixed_contrast(), signatures=found.signatures, **options)
     assert again.plus.edit == found.plus.edit
+
+
+def test_statistics_of_some_layers_serve_those_and_no_others(tiny_llama: LoadedModel, tmp_path: Path) -> None:
+    def find(layers: str, **options: Any) -> Extraction:
+        settings = {"layers": layers, "share": 0.01}
+        return extract(
+            tiny_llama, mixed_contrast(), method="contrastive-saliency", settings=settings, folder=tmp_path, **options
+        )
+
+    upper = find("1-1")
+    assert {name.split(".")[2] for name in statistics(upper).names} == {"1"}
+    with refused("leave out some of the layers"):
+        find("all", signatures=upper.signatures)
+    everywhere = find("all")
+    assert statistics(everywhere).covers(statistics(upper).names)
+    with counted_passes(tiny_llama) as passes:
+        again = find("1-1")
+    assert passes == []
+    assert again.plus.edit == upper.plus.edit != everywhere.plus.edit
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,12 @@ class SaliencyKind(MethodKind[SaliencyPair]):
         return saliency_provenance(lm, texts_of(task), neutral_texts(), task.seed)
 
     def collect(self, lm: LoadedModel, task: Task, folder: Path | None, progress: Progress | None) -> SaliencyPair:
-        found = find_saliency(folder, self.provenance(lm, task)) if folder else None
-        return found or collect_saliency(
-            lm, texts_of(task), neutral_texts(), seed=task.seed, folder=folder, progress=progress
+        targets = task.parameters.targets(lm.linears, lm.depth)
+        if folder and (found := find_saliency(folder, self.provenance(lm, task), (site.name for site in targets))):
+            return found
+        texts = texts_of(task)
+        return collect_saliency(
+            lm, texts, neutral_texts(), linears=targets, seed=task.seed, folder=folder, progress=progress
         )
 
     def load(self, folder: Path) -> SaliencyPair:
@@ -90,6 +93,11 @@ def subnetwork_pair(
     total = sum(_size(linear) for linear in lm.linears)
     targets = parameters.targets(lm.linears, lm.depth)
     names = frozenset(linear.name for linear in targets)
+    if not pair.covers(names):
+        raise TemperamentError(
+            "the statistics given leave out some of the layers or modules asked for",
+            "leave them out, and they are collected anew",
+        )
     targeted = sum(_size(linear) for linear in targets)
     damping = parameters.damping * median_cost((_cost(lm, parameters, pair, linear) for linear in targets), targeted)
     if not damping > 0:

@@ -102,32 +102,33 @@ def collect_saliency(
     contrast: Contrast,
     neutral: Sequence[str],
     *,
+    linears: Sequence[LinearSite] | None = None,
     seed: int = 42,
     folder: Path | None = None,
     progress: Progress | None = None,
     memory: int = MEMORY,
 ) -> SaliencyPair:
-    """Statistics of every targeted weight for the contrast, with F also on ``neutral`` passages.
+    """Statistics of the weights of ``linears`` (None: all) for the contrast, with F also on ``neutral`` passages.
 
-    δ is the gradient of the per-item mean log-probability of the response (of all tokens of a passage); all positions
-    that are not padding count. Each text set is averaged over its items. Statistics that exceed ``memory`` bytes are
-    collected in several passes, some layers in each. With a ``folder`` finished layers are kept there, and the layers
-    in work after an interruption.
+    Layers below the lowest of them are run forwards only. δ is the gradient of the per-item mean log-probability of the
+    response (of all tokens of a passage); all positions that are not padding count. Each text set is averaged over its
+    items. Statistics that exceed ``memory`` bytes are collected in several passes, some layers in each. With a
+    ``folder`` finished layers are kept there, and the layers in work after an interruption.
     """
     if lm.worn:
         raise TemperamentError("signatures describe the unedited model, but a persona is worn", "leave lm.wear() first")
     provenance = saliency_provenance(lm, contrast, neutral, seed)
     queue = _queue(lm, contrast, neutral, seed)
-    groups = layer_groups(lm.linears, memory)
+    groups = layer_groups(lm.linears if linears is None else linears, memory)
     names = [[site.name for site in linears] for linears in groups]
     settings = [provenance, PARTS, BATCH_TOKENS, BATCH_ROWS, len(queue), names]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     store = SaliencyFolder(folder, key) if folder else None
     held: dict[str, LinearSaliency] = {}
-    for index, linears in enumerate(groups):
+    for index, sites in enumerate(groups):
         if store and store.has(index):
             continue
-        group = _group(lm, linears, store.unfinished(index) if store else None)
+        group = _group(lm, sites, store.unfinished(index) if store else None)
         try:
             with _plain_attention(lm):
                 for number in range(group.done, len(queue)):
@@ -260,6 +261,17 @@ def _plain_attention(lm: LoadedModel) -> Iterator[None]:
         lm.model.set_attn_implementation(used)
 
 
+def _below(lm: LoadedModel, linears: Sequence[LinearSite]) -> nn.Module:
+    """What the lowest layer of ``linears`` reads: no gradient is needed below it."""
+    lowest = min(site.layer for site in linears)
+    return lm.module(lm.block(lowest - 1)) if lowest else lm.model.get_input_embeddings()
+
+
+def _begin(_: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
+    """Begin the graph at an output, which is the residual stream or a tuple that begins with it."""
+    (output[0] if isinstance(output, tuple) else output).requires_grad_()
+
+
 @contextmanager
 def _watching(
     lm: LoadedModel, linears: Sequence[LinearSite], see: Callable[[LinearSite, Tensor, Tensor], None]
@@ -270,8 +282,7 @@ def _watching(
             if parameter.requires_grad:
                 stack.callback(parameter.requires_grad_, True)
                 parameter.requires_grad_(False)
-        embeddings = lm.model.get_input_embeddings()
-        stack.callback(embeddings.register_forward_hook(lambda _, __, output: output.requires_grad_()).remove)
+        stack.callback(_below(lm, linears).register_forward_hook(_begin).remove)
         for site in linears:
 
             def watch(_: nn.Module, args: tuple[Tensor, ...], output: Tensor, site: LinearSite = site) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -54,7 +54,7 @@ class LinearSaliency:
 
 @dataclass(frozen=True)
 class SaliencyPair:
-    """Saliency statistics of a contrast in one model, read Linear by Linear.
+    """Saliency statistics of a contrast in one model, of the Linears ``names``, read Linear by Linear.
 
     ``read`` returns those of the Linear of that name, from memory or from a file. ``groups`` are the identities of the
     calibration texts, ``tokens`` the response tokens of each pole.
@@ -76,6 +76,10 @@ class SaliencyPair:
             for part in PARTS:
                 digest.update(getattr(statistics, part).contiguous().view(torch.int16).numpy().data)
         return digest.hexdigest()
+
+    def covers(self, names: Iterable[str]) -> bool:
+        """Whether there are statistics of all these Linears."""
+        return set(names) <= set(self.names)
 
     def gradient(self, name: str, pole: Pole, other: float = 1.0) -> Tensor:
         """G of one Linear for a pole, (outputs, inputs) fp32; ``other`` weighs the opposite pole."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -127,11 +127,11 @@ def load_saliency(folder: Path) -> SaliencyPair:
     return SaliencyPair(tuple(where), read, provenance, groups, tokens)
 
 
-def find_saliency(folder: Path, provenance: Mapping[str, str]) -> SaliencyPair | None:
-    """Saved statistics with exactly this provenance, every file of them intact, or None."""
+def find_saliency(folder: Path, provenance: Mapping[str, str], names: Iterable[str]) -> SaliencyPair | None:
+    """Saved statistics with exactly this provenance and at least these Linears, every file of them intact, or None."""
     try:
         pair = load_saliency(folder)
-        if pair.provenance != dict(provenance):
+        if pair.provenance != dict(provenance) or not pair.covers(names):
             return None
         _ = pair.hash  # reads every file; whoever uses the statistics asks for it
     except TemperamentError:
