@@ -16,7 +16,7 @@ from temperament.signatures.collect_saliency import saliency_batches
 
 
 def saliency_rows(lm: LanguageModel, contrast: Contrast, rounds: int) -> list[Row]:
-    """Statistics of the weights chosen from by default against the forward pass over the same batches, and the choice."""
+    """Statistics for the default settings against the forward pass over the same batches, and the choice of weights."""
     targets = find_method("contrastive-saliency").read({}).targets(lm.linears, lm.depth)
     batches = saliency_batches(lm, contrast, neutral_texts())
 
