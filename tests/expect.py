@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -32,3 +34,18 @@ def counted_passes(lm: LoadedModel) -> Iterator[list[int]]:
         yield passes
     finally:
         hook.remove()
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """The JSON object on stdout, and nothing else there."""
+    loaded: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return loaded
+
+
+def error(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr that a mistake gets; nothing on stdout."""
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert captured.out == ""
+    assert [line.startswith("error: ") for line in lines] == [True], lines
+    return lines[0]

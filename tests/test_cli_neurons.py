@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from expect import error, printed
 
 from temperament.cli.main import run
 
@@ -26,19 +26,6 @@ def folder(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         command = ["extract", "--model", model, "--contrast", trait, "--limit", "8", "--out", str(root / trait)]
         assert run([*command, *COUNT]) == 0
     return root
-
-
-def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return loaded
-
-
-def error(capsys: pytest.CaptureFixture[str]) -> str:
-    captured = capsys.readouterr()
-    lines = captured.err.splitlines()
-    assert captured.out == ""
-    assert [line.startswith("error: ") for line in lines] == [True], lines
-    return lines[0]
 
 
 def test_extract_from_texts(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,13 +126,13 @@ def test_sweep_measures_every_value_with_and_without_f(
     command += ["--values", "1.4,0", "--set", "count=6", "--out", str(folder / "extraversion"), "--json"]
     assert run(command) == 0
     result = printed(capsys)
-    points = [(point["value"], point["weighted"]) for point in result["points"]]
-    assert points == [(0.0, True), (0.0, False), (1.4, True), (1.4, False)]
+    points = [(point["value"], point["series"]) for point in result["points"]]
+    assert points == [(value, series) for value in (0.0, 1.4) for series in ("with f", "without f")]
     separation = [point["measures"]["separation"]["value"] for point in result["points"]]
     assert separation[0] == separation[1], "without a raise f makes no difference"
     assert len(set(separation)) == 3
     assert all(point["controls"]["random-0"]["separation"] for point in result["points"])
-    assert result["provenance"]["data"]["split"] == "validation"
+    assert all(point["provenance"]["data"]["split"] == "validation" for point in result["points"])
     assert (folder / "extraversion" / "sweep-gamma.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -154,7 +141,7 @@ def test_sweep_skips_thresholds_without_neurons(model: str, tmp_path: Path, caps
     assert run([*command, "--values", "0.05,0.99", "--out", str(tmp_path), "--json"]) == 0
     result = printed(capsys)
     assert [point["value"] for point in result["points"]] == [0.05, 0.05]
-    assert result["skipped"] == [0.99]
+    assert [left["value"] for left in result["skipped"]] == [0.99]
     assert run([*command, "--values", "0.99", "--out", str(tmp_path)]) == 2
     assert "0.99; give lower thresholds" in error(capsys)
 
@@ -172,10 +159,10 @@ def test_sweep_skips_thresholds_without_neurons(model: str, tmp_path: Path, caps
         (["extract", "--method", "neurons", "--set", "gamma=nan"], ("'gamma'",)),
         (["extract", "--method", "neurons", "--source", "generate", "--max-tokens", "1"], ("allow 2 tokens",)),
         (["extract", "--method", "neurons", "--threshold", "0.999"], ("largest |δ| is", "lower the threshold")),
-        (["sweep", "--over", "strength", "--values", "1"], ("--over strength", "gamma or threshold")),
+        (["sweep", "--over", "depth", "--values", "1"], ("--over depth", "gamma")),
         (["sweep", "--over", "gamma", "--values", "a,b"], ("'a,b' holds no numbers",)),
         (["sweep", "--over", "gamma", "--values", "-1"], ("'gamma'", "greater than or equal to 0")),
-        (["sweep", "--over", "gamma", "--values", "1", "--set", "gamma=2"], ("sets gamma and weighted itself",)),
+        (["sweep", "--over", "gamma", "--values", "1", "--set", "gamma=2"], ("sets gamma itself",)),
         (["sweep", "--over", "threshold", "--values", ".1", "--set", "count=9"], ("one of threshold, count",)),
         (["sweep", "--over", "gamma", "--values", "1", "--figure", "a.jpg"], ("give a .png file",)),
     ],

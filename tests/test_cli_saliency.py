@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from expect import counted_passes
+from expect import counted_passes, error, printed
 
 import temperament.personas.saliency_personas as personas
 from temperament.calibration import resolve_contrast
@@ -44,19 +42,6 @@ def folder(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("outgoing")
     assert run(extraction(model, root, "--set", "share=0.01")) == 0
     return root
-
-
-def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return loaded
-
-
-def error(capsys: pytest.CaptureFixture[str]) -> str:
-    captured = capsys.readouterr()
-    lines = captured.err.splitlines()
-    assert captured.out == ""
-    assert [line.startswith("error: ") for line in lines] == [True], lines
-    return lines[0]
 
 
 def test_extract(model: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

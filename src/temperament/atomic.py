@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import tempfile
@@ -45,6 +46,11 @@ def ensure_folder(path: Path) -> Path:
     if not os.access(path, os.W_OK):
         raise TemperamentError(f"{path} cannot be written: no permission", "choose a writable folder")
     return path
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as ``finite`` makes JSON of it, all of it or nothing."""
+    write_bytes(path, (json.dumps(finite(value), ensure_ascii=False, indent=1) + "\n").encode())
 
 
 def finite(value: Any) -> Any:

@@ -1,132 +1,176 @@
-"""How a neuron persona's effect and cost depend on γ or on the threshold, with and without f (NPTI Fig. 3)."""
+"""How the effect and the cost of a pair of personas depend on one thing that is varied."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from temperament.calibration import Contrast, RolePlay
+from temperament.analyze.axes import Around, Axis, Step, Value
+from temperament.analyze.reuse import Statistics
 from temperament.errors import TemperamentError
 from temperament.evaluation import Evaluation, evaluate
 from temperament.models import LoadedModel
-from temperament.personas import extract
+from temperament.personas import Extraction, extract
 from temperament.personas.neuron_personas import NoNeuronsError
-from temperament.signatures import NeuronSignaturePair, Writing
+from temperament.signatures import Writing
 
 Progress = Callable[[str, int, int], None]
-Over = Literal["gamma", "threshold"]
-OVER: tuple[Over, ...] = ("gamma", "threshold")
 
 #: One random control per point: a sweep shows a course, the evaluation of a chosen point has them all.
 CONTROLS = ("random-0",)
+MEASURES = ("separation", "auc", "perplexity")
 
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One value, with or without f: how many neurons it edits, and what the pair then measures."""
+    """What a pair measures at one value; ``details`` say how much it edits and where."""
 
-    value: float
-    weighted: bool
-    neurons: Mapping[str, int]
+    value: Value
+    series: str
+    details: Mapping[str, Any]
     result: Evaluation
 
+    @property
+    def cost(self) -> float:
+        """Perplexity ratio of the worse pole."""
+        return self.result.measures["perplexity"].value
+
     def as_json(self) -> dict[str, Any]:
-        found = self.result.as_json()
         return {
             "value": self.value,
-            "weighted": self.weighted,
-            "neurons": dict(self.neurons),
-            "measures": found["measures"],
-            "controls": found["controls"],
+            "series": self.series,
+            "details": dict(self.details),
+            **self.result.as_json(),
         }
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """All points of a sweep, in the order of their values, and where they were measured."""
+    """All points of a sweep in the order of their values, and those that could not be made, with the reason."""
 
-    over: Over
+    axis: Axis
     points: tuple[SweepPoint, ...]
-    skipped: tuple[float, ...]
-    provenance: Mapping[str, Any]
+    skipped: tuple[tuple[Value, str], ...] = ()
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(point.series for point in self.points))
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        return tuple(dict.fromkeys(point.value for point in self.points))
+
+    @property
+    def title(self) -> str:
+        """What was swept over and where it was measured; what is varied is not part of it."""
+        found = self.points[0].result.provenance
+        data, model = found["data"], found["model"]["name"]
+        where = "" if self.axis.name == "contrast" else f"{data['name']}, "
+        split = f"{data['split']} split, {data['items']['plus']} + {data['items']['minus']} texts"
+        return f"{self.axis.name}; " + ("" if self.axis.name == "model" else f"{model}; ") + where + split
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "over": self.over,
+            "over": self.axis.name,
             "points": [point.as_json() for point in self.points],
-            "skipped": list(self.skipped),
-            "provenance": dict(self.provenance),
+            "skipped": [{"value": value, "reason": reason} for value, reason in self.skipped],
         }
+
+
+def plan_steps(axis: Axis, base: Sequence[Step], values: Sequence[Value], around: Around) -> list[Step]:
+    """All steps, value by value; ``base`` has one step per method. A value that does not fit raises here."""
+    return [
+        replace(step, value=value) for value in values for start in base for step in axis.steps(start, value, around)
+    ]
 
 
 def sweep(
     lm: LoadedModel,
-    data: Contrast | RolePlay,
-    test: Contrast,
+    axis: Axis,
+    steps: Sequence[Step],
     *,
-    over: Over,
-    values: Sequence[float],
-    settings: Mapping[str, Any] | None = None,
-    signatures: NeuronSignaturePair | None = None,
+    load: Callable[[str], LoadedModel] | None = None,
     writing: Writing | None = None,
-    seed: int = 42,
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
-    """Measure separation, AUC and perplexity at each value of ``over``, with and without f(δ).
+    """Extract and measure the pair of every step: separation, AUC and perplexity, beside a random pair of its size.
 
-    All points come from one set of statistics. ``test`` should be validation texts: whoever picks a value from a
-    sweep has tuned on them. Values at which no neuron is left are skipped and named. With a ``folder`` statistics
-    and records are kept there, and no item is scored twice.
+    Statistics serve every step that they fit, and grow with the calibration set where they are sums. The texts
+    measured on should be validation texts: whoever picks a value from a sweep has tuned on them. Steps at which no
+    neuron is left are skipped and named. ``load`` gives the model of a name, for a sweep over models. With a ``folder``
+    statistics and records are kept there, and no item is scored twice.
     """
-    settings = dict(settings or {})
-    if over in settings or "weighted" in settings:
-        raise TemperamentError(f"a sweep over {over} sets {over} and weighted itself", "leave them out of --set")
-    if over == "threshold" and {"count", "share"} & set(settings):
-        raise TemperamentError("a sweep over threshold leaves no room for count or share", "leave them out of --set")
     points: list[SweepPoint] = []
-    skipped: list[float] = []
-    for value in sorted(set(values)):
-        for weighted in (True, False):
-            step = f"{over} {value:g}, {'with' if weighted else 'without'} f"
+    skipped: dict[Value, str] = {}
+    with _kept(folder) as place:
+        statistics = Statistics(place / "signatures", writing or Writing())
+        at, name = lm, None
+        for step in steps:
+            if step.model != name:
+                if step.model is None or load is None:
+                    raise ValueError("a sweep over models needs a way to load them")
+                at, name = load(step.model), step.model
+            label = f"{axis.name} {shown(step.value)}, {step.series}"
             try:
-                found = extract(
-                    lm,
-                    data,
-                    method="neurons",
-                    seed=seed,
-                    writing=writing,
-                    signatures=signatures,
-                    folder=folder / "signatures" if folder else None,
-                    progress=partial(progress, "statistics") if progress else None,
-                    settings={**settings, over: value, "weighted": weighted},
-                )
-            except NoNeuronsError:
-                skipped.append(value)
-                break
-            if isinstance(found.signatures, NeuronSignaturePair):
-                signatures = found.signatures
+                found = _extracted(at, step, statistics, progress and partial(progress, f"{label}: statistics"))
+            except NoNeuronsError as error:
+                skipped[step.value] = str(error)
+                continue
             result = evaluate(
-                lm,
+                at,
                 found.plus,
                 found.minus,
-                test,
-                measures=("separation", "auc", "perplexity"),
+                step.test,
+                measures=MEASURES,
                 controls=CONTROLS,
-                folder=folder / "evaluation" if folder else None,
-                progress=partial(_labelled, progress, step) if progress else None,
+                signatures=found.signatures,
+                strength=step.strength,
+                folder=place / "evaluation",
+                progress=partial(_labelled, progress, label) if progress else None,
             )
-            counts = {pole: int(found.details["neurons"][pole]) for pole in ("plus", "minus")}
-            points.append(SweepPoint(value, weighted, counts, result))
+            points.append(SweepPoint(step.value, step.series, found.details, result))
     if not points:
         raise TemperamentError(
-            f"no neuron is left at any of the values {', '.join(f'{value:g}' for value in skipped)}",
-            "give lower thresholds",
+            f"no neuron is left at any of the values {', '.join(map(shown, skipped))}", "give lower thresholds"
         )
-    return Sweep(over, tuple(points), tuple(skipped), points[0].result.provenance)
+    return Sweep(axis, tuple(points), tuple(skipped.items()))
+
+
+def shown(value: Value) -> str:
+    """A value as it is printed."""
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _extracted(
+    lm: LoadedModel, step: Step, statistics: Statistics, progress: Callable[[int, int], None] | None
+) -> Extraction:
+    return extract(
+        lm,
+        step.data,
+        method=step.method,
+        sparsity=step.sparsity,
+        tokens=step.tokens,
+        seed=step.seed,
+        writing=statistics.writing,
+        signatures=statistics.of(lm, step, progress),
+        settings=step.settings,
+    )
+
+
+@contextmanager
+def _kept(folder: Path | None) -> Iterator[Path]:
+    """The folder, or one for as long as the sweep lasts: the unworn model is scored once."""
+    if folder:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
 
 
 def _labelled(progress: Progress, step: str, label: str, done: int, total: int) -> None:

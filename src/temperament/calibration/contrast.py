@@ -142,6 +142,11 @@ class Contrast:
             choices=tuple(choice for group in by_option for choice in _sample(group, count, seed)),
         )
 
+    def first(self, count: int, seed: int) -> Contrast:
+        """The first ``count`` items per pole of one seeded order: a smaller number is part of a larger one."""
+        whole = self.limit(max(len(self.plus), len(self.minus)), seed)
+        return replace(whole, plus=whole.plus[:count], minus=whole.minus[:count])
+
     def pole_prompts(self) -> tuple[str, str]:
         """System prompts of the ``prompt`` control; without written ones, three statements of the pole are quoted."""
         return self.prompts or (_prompt_from(self.plus), _prompt_from(self.minus))

@@ -1,7 +1,8 @@
-"""``temperament sweep``: effect and cost of a neuron persona against one of its settings."""
+"""``temperament sweep``: effect and cost of a pair of personas against one thing that is varied."""
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -18,15 +19,34 @@ def command(
     contrast: Annotated[
         str, typer.Option("--contrast", help="As for 'temperament extract'. Example: --contrast extraversion")
     ],
-    over: Annotated[str, typer.Option("--over", help="gamma or threshold. Example: --over gamma")],
-    values: Annotated[str, typer.Option("--values", help="Values, joined by commas. Example: --values 0.3,0.5,0.7")],
-    folder: Annotated[
-        Path,
+    over: Annotated[
+        str,
         typer.Option(
-            "--out",
-            help="Folder for statistics, records and the figure, may be that of an extraction. Example: --out outgoing",
+            "--over",
+            help="sparsity, share, strength, size, tokens, modules, model, contrast, gamma or threshold. "
+            "Example: --over sparsity",
         ),
     ],
+    folder: Annotated[
+        Path,
+        typer.Option("--out", help="Folder for statistics, records, table and figure. Example: --out sweep"),
+    ],
+    values: Annotated[
+        str | None,
+        typer.Option(
+            "--values",
+            help="Values joined by commas, or by semicolons where one holds a comma; default: the usual ones. "
+            "Example: --values 0.1,0.2,0.4",
+        ),
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            help="One or more, joined by commas; default: neurons for gamma and threshold, contrastive-saliency for "
+            "share, else contrastive-tilt. Example: --method wanda,contrastive-tilt",
+        ),
+    ] = None,
     model: Model = "smollm2-135m",
     data: Annotated[
         str | None,
@@ -38,8 +58,15 @@ def command(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Another setting of the neurons; repeatable. Example: --set threshold=0.1"),
+        typer.Option("--set", help="Another setting of the methods; repeatable. Example: --set t=6"),
     ] = None,
+    sparsity: Annotated[
+        str | None,
+        typer.Option("--sparsity", help="Share pruned per row where that is not what varies. Example: --sparsity 0.2"),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option("--strength", help="Strength worn where that is not what varies. Example: --strength 0.5")
+    ] = 1.0,
     source: Source = "texts",
     max_tokens: MaxTokens = 100,
     limit: Limit = None,
@@ -55,66 +82,74 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Trait measure and perplexity of neuron personas against γ or the threshold, with and without f.
+    """Separation, AUC and perplexity of a pair of personas against one thing that is varied.
 
-    An interrupted run goes on where it stopped when it is started again.
+    Writes OUT/sweep-OVER.json and a figure. An interrupted run goes on where it stopped when it is started again.
     """
-    from temperament.analyze.sweep import OVER, sweep
-    from temperament.calibration import resolve_contrast
-    from temperament.language_model import load
+    from temperament.analyze.axes import Around, Step, find_axis
+    from temperament.analyze.sweep import plan_steps, sweep
+    from temperament.atomic import write_json
+    from temperament.calibration import Contrast, resolve_contrast
+    from temperament.language_model import LanguageModel, load
     from temperament.methods import find_method
-    from temperament.report.neuron_figures import sweep_figure
-    from temperament.report.neuron_tables import sweep_table
+    from temperament.report.figures import pyplot
+    from temperament.report.sweep_figure import sweep_figure
+    from temperament.report.sweep_table import sweep_table
     from temperament.signatures import Writing
 
-    chosen = next((name for name in OVER if name == over), None)
-    if chosen is None:
-        raise TemperamentError(f"--over {over}", f"use {' or '.join(OVER)}")
+    axis = find_axis(over)
+    steps = axis.read(values)
+    usual = {"neurons": "neurons", "subnetwork": "contrastive-saliency"}.get(axis.kinds[0], "contrastive-tilt")
+    rows = [find_method(name.strip()) for name in (methods or usual).split(",") if name.strip()]
+    for row in rows:
+        axis.check(row)
     own, shares = read_settings(settings or [])
     if shares:
-        raise TemperamentError("neurons have no sparsity", "leave sparsity out of --set")
-    steps = read_values(values)
-    for step in steps:
-        find_method("neurons").read({**own, over: step})
+        raise TemperamentError("a sweep has one sparsity for all Linears", "use --over modules, or --sparsity 0.2")
+    if sparsity is not None and axis.name == "sparsity":
+        raise TemperamentError("this sweep sets sparsity itself", "leave out --sparsity")
     if figure and figure.suffix.lower() != ".png":
         raise TemperamentError(f"--figure {figure}", "give a .png file")
-    texts = calibration_data(contrast, source, limit, seed)
-    spec = data or contrast
-    test = resolve_contrast(spec, split="validation", limit=limit, seed=seed)
-    for note in (*texts.notes, *test.notes):
-        err.print(f"note: {note}")
-    with working(f"loading {model}"):
-        lm = load(model, dtype=dtype, device=device, revision=revision)
+    pyplot()  # a missing extra is told before anything is measured
+
+    def texts(spec: str, test: str | None = None) -> tuple[Contrast, Contrast]:
+        found = resolve_contrast(spec, limit=limit, seed=seed)
+        measured = resolve_contrast(test or spec, split="validation", limit=limit, seed=seed)
+        for note in (*found.notes, *measured.notes):
+            err.print(f"note: {note}")
+        return found, measured
+
+    calibrated = calibration_data(contrast, source, limit, seed)
+    test = texts(contrast if source == "texts" else data or contrast, data)[1]
+    base = [Step(row.name, row.name, calibrated, test, own, sparsity, strength=strength, seed=seed) for row in rows]
+
+    @cache
+    def model_of(name: str) -> LanguageModel:
+        model_of.cache_clear()  # one at a time
+        with working(f"loading {name}"):
+            return load(name, dtype=dtype, device=device, revision=revision)
+
+    lm = model_of(str(steps[0]) if axis.name == "model" else model)
+    planned = plan_steps(axis, base, steps, Around(lm.depth, texts))
+    for step in planned:
+        find_method(step.method).read(dict(step.settings))
     ensure_folder(folder)
     with progress_steps() as progress:
         result = sweep(
             lm,
-            texts,
-            test,
-            over=chosen,
-            values=steps,
-            settings=own,
+            axis,
+            planned,
+            load=model_of,
             writing=Writing(max_tokens=max_tokens),
-            seed=seed,
             folder=folder,
             progress=progress,
         )
     target = figure or folder / f"sweep-{over}.png"
     ensure_folder(target.parent)
     sweep_figure(result, target)
+    write_json(folder / f"sweep-{over}.json", result.as_json())
     if json_output:
         print_json({**result.as_json(), "figure": str(target)})
         return
     out.print(sweep_table(result))
     out.print(f"figure: {target}", soft_wrap=True)
-
-
-def read_values(text: str) -> list[float]:
-    """Numbers joined by commas."""
-    try:
-        found = [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        found = []
-    if not found:
-        raise TemperamentError(f"--values {text!r} holds no numbers", "write for example --values 0.3,0.5,0.7")
-    return found

@@ -58,6 +58,10 @@ class MethodKind(ABC, Generic[P]):
     def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:
         """What the statistics of a prepared task depend on."""
 
+    def coverage(self, lm: LoadedModel, task: Task) -> str:  # noqa: ARG002 - some kinds look at it
+        """Which part of the model the statistics of a prepared task describe; '' is all of it."""
+        return ""
+
     @abstractmethod
     def collect(self, lm: LoadedModel, task: Task, folder: Path | None, progress: Progress | None) -> P:
         """Statistics from the folder if they fit the task, else collected (and kept there)."""

@@ -47,6 +47,9 @@ class SaliencyKind(MethodKind[SaliencyPair]):
     def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:
         return saliency_provenance(lm, texts_of(task), neutral_texts(), task.seed)
 
+    def coverage(self, lm: LoadedModel, task: Task) -> str:
+        return " ".join(site.name for site in task.parameters.targets(lm.linears, lm.depth))
+
     def collect(self, lm: LoadedModel, task: Task, folder: Path | None, progress: Progress | None) -> SaliencyPair:
         targets = task.parameters.targets(lm.linears, lm.depth)
         if folder and (found := find_saliency(folder, self.provenance(lm, task), (site.name for site in targets))):

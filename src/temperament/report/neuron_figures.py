@@ -1,4 +1,4 @@
-"""Figures of neuron analyses and sweeps as PNG files."""
+"""Figures of neuron analyses as PNG files."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from temperament.analyze.neurons import NeuronAnalysis, NeuronValues
-from temperament.analyze.sweep import Sweep, SweepPoint
-from temperament.report.figures import CONTROL, GRID, INK, WORN, pyplot, save_figure
+from temperament.report.figures import INK, pyplot, save_figure
 
 _PLUS, _MINUS = "#c2571a", "#2a6f97"
 _SERIES = ("#1f5f99", "#c2571a", "#3b7d4f", "#8e4a8b", "#a08000", "#5b6570", "#b03a48", "#2f8f8f")
@@ -90,45 +89,6 @@ def _values(axes: Any, part: NeuronValues, *, legend: bool) -> None:
     if legend:
         axes.legend(frameon=False, fontsize=8, loc="upper right")
     _plain(axes)
-
-
-def sweep_figure(sweep: Sweep, path: Path) -> Path:
-    """Separation and perplexity against the value swept over, with and without f, beside the random control."""
-    plt = pyplot()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), dpi=140, layout="constrained")
-    for weighted, style, name in ((True, "-", "with f"), (False, "--", "without f")):
-        points = [point for point in sweep.points if point.weighted is weighted]
-        x = [point.value for point in points]
-        worn = [point.result.measures["separation"] for point in points]
-        left.plot(x, [m.value for m in worn], style, color=WORN, marker="o", markersize=5, label=f"worn, {name}")
-        left.fill_between(x, [m.low for m in worn], [m.high for m in worn], color=WORN, alpha=0.12, linewidth=0)
-        random = [point.result.controls["random-0"]["separation"].value for point in points]
-        left.plot(x, random, style, color=CONTROL, marker="o", markersize=3.5, label=f"random neurons, {name}")
-        for pole, colour in (("plus", _PLUS), ("minus", _MINUS)):
-            right.plot(x, [_cost(p, pole) for p in points], style, color=colour, marker="o", markersize=4,
-                       label=f"{pole}, {name}")  # fmt: skip
-    left.axhline(0, color=INK, linewidth=0.8)
-    left.set_ylabel("separation (nats per token), 95 % interval", color=INK)
-    right.axhline(1, color=INK, linewidth=0.8)
-    right.set_ylabel("perplexity on neutral text, worn / unworn", color=INK)
-    costs = [_cost(point, pole) for point in sweep.points for pole in ("plus", "minus")]
-    if max(costs) > 4:
-        right.set_yscale("log")
-        for axis_part in (right.yaxis.set_major_formatter, right.yaxis.set_minor_formatter):
-            axis_part(lambda value, _: f"{value:g}")
-    data = sweep.provenance["data"]
-    for axes in (left, right):
-        axes.set_xlabel({"gamma": "γ", "threshold": "threshold on |δ|"}[sweep.over], color=INK)
-        axes.legend(frameon=False, fontsize=8, handlelength=3)
-        axes.grid(color=GRID)
-        _plain(axes)
-    title = f"Neurons on {sweep.provenance['model']['name']}: {data['name']}, {data['split']} split"
-    figure.suptitle(title, x=0.012, ha="left", color=INK, fontsize=11, fontweight="bold")
-    return save_figure(plt, figure, path)
-
-
-def _cost(point: SweepPoint, pole: str) -> float:
-    return float(point.result.measures["perplexity"].extra[pole])
 
 
 def _plain(axes: Any) -> None:

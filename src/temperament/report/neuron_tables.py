@@ -1,12 +1,11 @@
-"""Terminal tables of neuron analyses and sweeps."""
+"""Terminal tables of neuron analyses."""
 
 from __future__ import annotations
 
 from rich.table import Table
 
 from temperament.analyze.neurons import NeuronAnalysis
-from temperament.analyze.sweep import Sweep
-from temperament.report.tables import cost_text, interval, plain_table
+from temperament.report.tables import plain_table
 
 
 def neurons_table(analysis: NeuronAnalysis) -> Table:
@@ -44,39 +43,4 @@ def overlap_table(analysis: NeuronAnalysis) -> Table:
             shown = f"{cell['jaccard']:.2f}"
             cells.append("" if a == b else shown if same is None else f"{shown} {100 * same:.0f}%")
         table.add_row(a, *cells)
-    return table
-
-
-def sweep_table(sweep: Sweep) -> Table:
-    """One row per point: neurons, separation and AUC beside the random control, perplexity of either pole."""
-    data = sweep.provenance["data"]
-    items = data["items"]
-    table = plain_table(
-        sweep.over,
-        "f",
-        "neurons",
-        "separation",
-        "random",
-        "AUC",
-        "ppl +",
-        "ppl −",
-        title=f"neurons on {sweep.provenance['model']['name']}; {data['name']}, {data['split']} split, "
-        f"{items['plus']} + {items['minus']} texts",
-    )
-    for point in sweep.points:
-        measures, random = point.result.measures, point.result.controls["random-0"]
-        cost = measures["perplexity"].extra
-        table.add_row(
-            f"{point.value:g}",
-            "yes" if point.weighted else "no",
-            f"{point.neurons['plus']} + {point.neurons['minus']}",
-            interval(measures["separation"]),
-            f"{random['separation'].value:.2f}",
-            f"{measures['auc'].value:.2f}",
-            cost_text(cost["plus"]),
-            cost_text(cost["minus"]),
-        )
-    if sweep.skipped:
-        shown = ", ".join(f"{value:g}" for value in sweep.skipped)
-        table.caption, table.caption_justify = f"no neuron is left at {shown}", "left"
     return table

@@ -50,8 +50,7 @@ def ps_8(bench: Bench) -> Reproduced:
         sizes = [size for size in sizes if size <= settings.limit] or [min(settings.limit, available)]
     what = "a file of two roles' lines" if settings.roles else "a contrast, not role dialogues as in the paper"
     bench.note(f"the texts, {texts.name}, are {what}; {available} per pole to calibrate on")
-    shuffled = texts.limit(max(texts.items.values()), settings.seed)
-    samples = {size: replace(shuffled, plus=shuffled.plus[:size], minus=shuffled.minus[:size]) for size in sizes}
+    samples = {size: texts.first(size, settings.seed) for size in sizes}
     bench.data[texts.name] = {
         "calibration": {str(size): sample.hash for size, sample in samples.items()},
         "test": {"hash": test.hash, "items": test.items},

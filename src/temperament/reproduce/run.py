@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-from temperament.atomic import ensure_folder, write_bytes
+from temperament.atomic import ensure_folder, write_json
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
 from temperament.reproduce.bench import Bench, Note, Progress
@@ -53,5 +52,5 @@ def reproduce(
     check_table(settings.name)
     bench = Bench(lm, settings, ensure_folder(folder), progress, note)
     table = npti_1(bench, judge or LocalScores()) if settings.name == "npti-1" else _MAKERS[settings.name](bench)
-    write_bytes(folder / f"{settings.name}.json", json.dumps(table.as_json(), ensure_ascii=False, indent=1).encode())
+    write_json(folder / f"{settings.name}.json", table.as_json())
     return table

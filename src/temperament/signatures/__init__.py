@@ -9,7 +9,7 @@ from temperament.signatures.neurons import NeuronSignaturePair
 from temperament.signatures.pair import Pair
 from temperament.signatures.saliency import SaliencyPair
 from temperament.signatures.saliency_store import find_saliency, load_saliency
-from temperament.signatures.signature import Signature, SignaturePair
+from temperament.signatures.signature import Signature, SignaturePair, union
 from temperament.signatures.state_store import load_states, save_states
 from temperament.signatures.states import StatePair, States, StateSignature
 from temperament.signatures.statistics import Moments
@@ -38,4 +38,5 @@ __all__ = [
     "save_neuron_signatures",
     "save_signatures",
     "save_states",
+    "union",
 ]

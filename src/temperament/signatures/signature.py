@@ -24,6 +24,19 @@ class Signature:
         return merge(*self.halves)
 
 
+def union(first: SignaturePair, second: SignaturePair, provenance: dict[str, str]) -> SignaturePair:
+    """Statistics of the union of two disjoint sets of texts of the same poles; ``provenance`` is that of the union.
+
+    They equal those of one run over all texts but for the order of sums, and which texts make up a half.
+    """
+    plus, minus = (
+        Signature((merge(a.halves[0], b.halves[0]), merge(a.halves[1], b.halves[1])))
+        for a, b in ((first.plus, second.plus), (first.minus, second.minus))
+    )
+    parts = f"{first.provenance.get('parts', first.hash)} {second.hash}"
+    return SignaturePair(plus, minus, {**provenance, "parts": parts}, first.groups | second.groups)
+
+
 @dataclass(frozen=True)
 class SignaturePair:
     """Signatures of both poles and where they come from.

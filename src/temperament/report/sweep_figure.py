@@ -1,0 +1,77 @@
+"""The figure of a sweep: effect against the value, cost against the value, and effect against cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from temperament.analyze.sweep import Sweep, SweepPoint, shown
+from temperament.report.figures import CONTROL, GRID, INK, pyplot, save_figure
+
+_SERIES = ("#1f5f99", "#c2571a", "#3b7d4f", "#8e4a8b", "#a08000", "#b03a48")
+
+
+def sweep_figure(sweep: Sweep, path: Path) -> Path:
+    """Lines by series with 95 % intervals, the random control in grey; values that are words stand side by side."""
+    plt = pyplot()
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.4), dpi=140, layout="constrained")
+    for index, name in enumerate(sweep.series):
+        points = [point for point in sweep.points if point.series == name]
+        _line(sweep, left, middle, right, points, _SERIES[index % len(_SERIES)], name)
+    if sweep.axis.words:
+        for axes in (left, middle):
+            axes.set_xticks(range(len(sweep.values)), [_short(shown(value)) for value in sweep.values], rotation=20)
+            axes.set_xlim(-0.5, len(sweep.values) - 0.5)
+    left.axhline(0, color=INK, linewidth=0.8)
+    right.axhline(0, color=INK, linewidth=0.8)
+    for axes, text in ((left, sweep.axis.label), (middle, sweep.axis.label), (right, _COST)):
+        axes.set_xlabel(text, color=INK)
+    left.set_ylabel(_EFFECT, color=INK)
+    middle.set_ylabel(_COST, color=INK)
+    right.set_ylabel(_EFFECT, color=INK)
+    middle.axhline(1, color=INK, linewidth=0.8)
+    costs = [point.cost for point in sweep.points]
+    if max(costs) > 4:
+        for scale, axis in ((middle.set_yscale, middle.yaxis), (right.set_xscale, right.xaxis)):
+            scale("log")
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "25" else "")
+    handles, names = left.get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, fontsize=9, loc="outside lower center", ncols=min(6, len(names)))
+    for axes in (left, middle, right):
+        axes.grid(color=GRID)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    figure.suptitle(f"Sweep over {sweep.title}", x=0.012, ha="left", color=INK, fontsize=11, fontweight="bold")
+    return save_figure(plt, figure, path)
+
+
+_EFFECT = "separation (nats per token), 95 % interval"
+_COST = "perplexity on neutral text, worn / unworn, worse pole"
+
+
+def _line(
+    sweep: Sweep, left: Any, middle: Any, right: Any, points: Sequence[SweepPoint], colour: str, name: str
+) -> None:
+    places = {value: float(index) if isinstance(value, str) else value for index, value in enumerate(sweep.values)}
+    x = [places[point.value] for point in points]
+    worn = [point.result.measures["separation"] for point in points]
+    random = [point.result.controls["random-0"]["separation"].value for point in points]
+    cost = [point.cost for point in points]
+    line = "" if sweep.axis.words else "-"
+    bars = [[m.value - m.low for m in worn], [m.high - m.value for m in worn]]
+    left.errorbar(x, [m.value for m in worn], yerr=bars, fmt=f"o{line}", color=colour, markersize=5, capsize=2,
+                  elinewidth=1, label=name)  # fmt: skip
+    left.plot(x, random, f"x{line and ':'}", color=CONTROL if len(sweep.series) == 1 else colour, alpha=0.6,
+              markersize=5, label=f"{name}, random")  # fmt: skip
+    middle.plot(x, cost, f"o{line}", color=colour, markersize=5)
+    right.plot(cost, [m.value for m in worn], f"o{line}", color=colour, markersize=5, linewidth=0.8)
+    for point, at, effect in zip(points, cost, worn, strict=True):
+        right.annotate(_short(shown(point.value)), (at, effect.value), xytext=(4, 4), textcoords="offset points",
+                       fontsize=7, color=INK)  # fmt: skip
+
+
+def _short(text: str) -> str:
+    name = text.rpartition("/")[2]
+    return name if len(name) <= 18 else f"{name[:17]}…"
