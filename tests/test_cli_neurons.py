@@ -163,7 +163,7 @@ def test_sweep_skips_thresholds_without_neurons(model: str, tmp_path: Path, caps
         (["sweep", "--over", "gamma", "--values", "a,b"], ("'a,b' holds no numbers",)),
         (["sweep", "--over", "gamma", "--values", "-1"], ("'gamma'", "greater than or equal to 0")),
         (["sweep", "--over", "gamma", "--values", "1", "--set", "gamma=2"], ("sets gamma itself",)),
-        (["sweep", "--over", "threshold", "--values", ".1", "--set", "count=9"], ("one of threshold, count",)),
+        (["sweep", "--over", "threshold", "--values", ".1", "--set", "count=9"], ("no room for count or share",)),
         (["sweep", "--over", "gamma", "--values", "1", "--figure", "a.jpg"], ("give a .png file",)),
     ],
 )
