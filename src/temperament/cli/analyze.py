@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from temperament.atomic import ensure_folder
+from temperament.cli import analyze_masks, analyze_restore
 from temperament.cli.console import out, print_json, working
 from temperament.cli.options import Json
 from temperament.errors import TemperamentError
@@ -15,6 +16,10 @@ from temperament.errors import TemperamentError
 app = typer.Typer(
     name="analyze", help="Analyse personas that were extracted.", no_args_is_help=True, rich_markup_mode=None
 )
+
+
+app.command("masks")(analyze_masks.command)
+app.command("restore")(analyze_restore.command)
 
 
 @app.command("neurons")

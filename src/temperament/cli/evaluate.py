@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from temperament.atomic import ensure_folder
-from temperament.cli.console import err, out, print_json, progress_steps, tell, working
-from temperament.cli.options import Device, Dtype, Json, Limit, Minus, Model, Plus, Revision, Seed
+from temperament.cli.console import err, out, print_json, progress_steps, working
+from temperament.cli.options import Device, Dtype, Json, Limit, Minus, Model, Plus, Revision, Seed, Strength
+from temperament.cli.personas import worn_strength
 from temperament.errors import TemperamentError
-
-if TYPE_CHECKING:
-    from temperament.personas import Persona
 
 ALL_MEASURES = "separation,auc,two_choice,perplexity"
 
@@ -33,14 +31,7 @@ def command(
     measure: Annotated[
         str, typer.Option("--measure", help="Measures, joined by commas. Example: --measure separation,auc")
     ] = ALL_MEASURES,
-    strength: Annotated[
-        float | None,
-        typer.Option(
-            "--strength",
-            help="Strength of both; masks take 0 to 1, others any. Default: the one dialled for each pole, else 1. "
-            "Example: --strength 0.7",
-        ),
-    ] = None,
+    strength: Strength = None,
     controls: Annotated[
         str,
         typer.Option(
@@ -104,7 +95,7 @@ def command(
         ensure_folder(figure.parent)
     first, second = open_persona(plus), open_persona(minus)
     check_pair(first, second)
-    strengths = _strength(first, plus, strength), _strength(second, minus, strength)
+    strengths = worn_strength(first, plus, strength), worn_strength(second, minus, strength)
     test = resolve_contrast(data, split="test", limit=limit, seed=seed)
     for note in test.notes:
         err.print(f"note: {note}")
@@ -147,12 +138,3 @@ def command(
     from temperament.report.tables import evaluation_table
 
     out.print(evaluation_table(result))
-
-
-def _strength(persona: Persona, path: Path, given: float | None) -> float:
-    """What was asked for, if the persona takes it, else what was dialled, else 1."""
-    from temperament.personas import Plan
-    from temperament.personas.spec import usual_plan
-
-    plan = usual_plan(persona, str(path), tell) if given is None else Plan.of(persona, given)
-    return plan.items[0][1]

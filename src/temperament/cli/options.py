@@ -57,3 +57,11 @@ Minus = Annotated[
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples and intervals. Example: --seed 1")
 ]
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        "--strength",
+        help="Strength of all; masks take 0 to 1, others any. Default: the one dialled for each pole, else 1. "
+        "Example: --strength 0.7",
+    ),
+]

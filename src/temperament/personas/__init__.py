@@ -13,7 +13,8 @@ from temperament.personas.edits import (
 )
 from temperament.personas.extract import Extraction, extract
 from temperament.personas.file import open_persona, save_persona
-from temperament.personas.masks import PackedMasks, mask_statistics
+from temperament.personas.masks import PackedMasks
+from temperament.personas.overlap import mask_statistics
 from temperament.personas.persona import Persona
 from temperament.personas.plan import Plan
 from temperament.personas.provenance import package_versions

@@ -13,7 +13,8 @@ from temperament.methods.randomise import permutation, permute_ratio
 from temperament.models import LoadedModel
 from temperament.personas.edits import MaskEdit
 from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of, texts_of
-from temperament.personas.masks import build_masks, mask_statistics
+from temperament.personas.masks import build_masks
+from temperament.personas.overlap import mask_statistics
 from temperament.personas.persona import Persona
 from temperament.signatures import Pair, SignaturePair, collect, load_signatures, save_signatures
 from temperament.signatures.collect import Progress, signature_provenance

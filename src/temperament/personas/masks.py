@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,11 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from temperament.calibration import Pole
-from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.methods import Recipe, SparsityPlan, build_mask
 from temperament.models import LinearSite, LoadedModel
+
+
+class MaskDigest:
+    """The checksum of masks that are there one Linear at a time, in model order."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, name: str, bits: Tensor) -> None:
+        self._digest.update(f"{name}{tuple(bits.shape)}".encode())
+        self._digest.update(bits.numpy().data)
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -30,11 +42,14 @@ class PackedMasks:
     @property
     def checksum(self) -> str:
         """SHA-256 over names and bits in model order."""
-        digest = hashlib.sha256()
+        digest = MaskDigest()
         for name, bits in self.bits.items():
-            digest.update(f"{name}{tuple(bits.shape)}".encode())
-            digest.update(bits.numpy().data)
+            digest.add(name, bits)
         return digest.hexdigest()
+
+    def within(self, linears: Container[str]) -> PackedMasks:
+        """The masks of these Linears, given by name, alone."""
+        return PackedMasks({name: bits for name, bits in self.bits.items() if name in linears})
 
     def mask(self, linear: LinearSite, device: torch.device | str = "cpu") -> Tensor | None:
         """The bool mask of one Linear, (outputs, inputs), True where kept; None where everything is kept."""
@@ -56,9 +71,15 @@ def unpack(bits: Tensor, columns: int, device: torch.device | str = "cpu") -> Te
     return wide.flatten(1)[:, :columns].bool()
 
 
-@torch.no_grad()
 def build_masks(lm: LoadedModel, recipe: Recipe, sparsity: SparsityPlan) -> PackedMasks:
     """Rebuild every mask of a recipe on the device of the model, from its unedited weights."""
+    build = mask_builder(lm, recipe, sparsity)
+    chosen = [linear for linear in lm.linears if sparsity.sparsity(linear) > 0]
+    return PackedMasks({linear.name: bits for linear, bits in zip(chosen, _over(lm, build, chosen), strict=True)})
+
+
+def mask_builder(lm: LoadedModel, recipe: Recipe, sparsity: SparsityPlan) -> Callable[[LinearSite], Tensor]:
+    """What builds the packed mask of one Linear; an error if the recipe or the sparsity is not for this model."""
     if recipe.vectors.shape[1] != lm.width:
         raise TemperamentError(
             f"the persona has importances for {recipe.vectors.shape[1]} inputs, the model has {lm.width}",
@@ -67,56 +88,17 @@ def build_masks(lm: LoadedModel, recipe: Recipe, sparsity: SparsityPlan) -> Pack
     sparsity.check(lm.linears)
     vectors = recipe.vectors.to(lm.device)
 
+    @torch.no_grad()
     def build(linear: LinearSite) -> Tensor:
         return pack(
             build_mask(lm.base_weight(linear), recipe, vectors[:, linear.input.slice], sparsity.sparsity(linear))
         )
 
-    chosen = [linear for linear in lm.linears if sparsity.sparsity(linear) > 0]
-    return PackedMasks({linear.name: bits for linear, bits in zip(chosen, _over(lm, build, chosen), strict=True)})
+    return build
 
 
-def _over(lm: LoadedModel, build: object, linears: Sequence[LinearSite]) -> Iterator[Tensor]:
+def _over(lm: LoadedModel, build: Callable[[LinearSite], Tensor], linears: Sequence[LinearSite]) -> Iterator[Tensor]:
     if lm.device.type != "cpu":
-        return map(build, linears)  # type: ignore[call-overload,no-any-return]
+        return map(build, linears)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return iter(list(pool.map(build, linears)))  # type: ignore[arg-type]
-
-
-def mask_statistics(lm: LoadedModel, first: PackedMasks, second: PackedMasks) -> dict[str, object]:
-    """Sparsity, Jaccard index of kept entries (PS Table 13) and differential ratio (PS Table 2) of two mask sets.
-
-    The differential ratio is the mean over Linears of the share of entries that differ, for all Linears and
-    split into attention and MLP. ``by_layer`` and ``by_module`` count the entries that only the first (plus) or only
-    the second (minus) mask prunes.
-    """
-    layers: dict[Pole, list[int]] = {pole: [0] * lm.depth for pole in POLES}
-    modules: dict[Pole, dict[str, int]] = {pole: {} for pole in POLES}
-    ratios: dict[str, list[float]] = {"all": [], "attention": [], "mlp": []}
-    entries = pruned = shared = united = 0
-    for linear in lm.linears:
-        a, b = first.mask(linear), second.mask(linear)
-        size = linear.shape[0] * linear.shape[1]
-        entries += size
-        if a is None and b is None:
-            kept_a, kept_b, kept_both = size, size, size
-        else:
-            full = torch.ones(linear.shape, dtype=torch.bool)
-            a, b = (full if mask is None else mask for mask in (a, b))
-            kept_a, kept_b, kept_both = (int(kept.count_nonzero()) for kept in (a, b, a & b))
-        different = kept_a + kept_b - 2 * kept_both
-        for pole, alone in zip(POLES, (kept_b - kept_both, kept_a - kept_both), strict=True):
-            layers[pole][linear.layer] += alone
-            modules[pole][linear.kind] = modules[pole].get(linear.kind, 0) + alone
-        pruned += size - kept_a
-        shared += kept_both
-        united += kept_both + different
-        for part in ("all", linear.part):
-            ratios[part].append(different / size)
-    return {
-        "sparsity": pruned / entries,
-        "jaccard": shared / united if united else 1.0,
-        "differential_ratio": {part: sum(values) / len(values) if values else 0.0 for part, values in ratios.items()},
-        "by_layer": layers,
-        "by_module": modules,
-    }
+        return iter(list(pool.map(build, linears)))

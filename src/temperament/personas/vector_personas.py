@@ -18,8 +18,9 @@ from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of
 from temperament.personas.persona import Persona
 from temperament.signatures import Pair, StatePair, collect_states, load_states
 from temperament.signatures.collect import Progress
-from temperament.signatures.collect_states import Counted, state_provenance
+from temperament.signatures.collect_states import state_provenance
 from temperament.signatures.state_store import find_states
+from temperament.signatures.text_means import Counted
 
 
 class VectorKind(MethodKind[StatePair]):

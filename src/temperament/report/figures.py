@@ -1,12 +1,14 @@
-"""Figures as PNG files; matplotlib is an extra."""
+"""Figures as PNG or SVG files; matplotlib is an extra."""
 
 from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from temperament.atomic import write_bytes
 from temperament.errors import TemperamentError
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WORN, CONTROL, INK, GRID = "#1f5f99", "#8a8f98", "#22262b", "#e3e6ea"
+#: Colours of several lines in one figure.
+SERIES = ("#1f5f99", "#c2571a", "#3b7d4f", "#8e4a8b", "#a08000", "#5b6570", "#b03a48", "#2f8f8f")
 
 
 def controls_figure(result: Evaluation, path: Path) -> Path:
@@ -84,15 +88,54 @@ def _dot_plot(rows: Mapping[str, list[tuple[Measured, bool]]], path: Path, title
     return save_figure(plt, figure, path)
 
 
-def save_figure(plt: Any, figure: Any, path: Path) -> Path:
-    """Write a figure as PNG, atomically."""
-    picture = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # a name in a script the font lacks is drawn as boxes
-        figure.savefig(picture, format="png")
+def save_figure(plt: Any, figure: Any, *paths: Path) -> Path:
+    """Write a figure to every path, as its ending says (.png or .svg), atomically; returns the first."""
+    for path in paths:
+        picture = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")  # a name in a script the font lacks is drawn as boxes
+            figure.savefig(picture, format=path.suffix[1:])
+        write_bytes(path, picture.getvalue())
     plt.close(figure)
-    write_bytes(path, picture.getvalue())
-    return path
+    return paths[0]
+
+
+def heat_map(
+    axes: Axes,
+    values: Sequence[Sequence[float]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    text: Callable[[int, int], str],
+    limits: tuple[float, float],
+    colours: str = "Blues",
+    size: float = 7.5,
+    faint: Callable[[int, int], bool] = lambda i, j: False,
+    square: bool = False,
+) -> Any:
+    """Annotated cells, first row on top; figures that do not exist stay white, ``faint`` ones are written in grey.
+
+    Returns what a colour bar needs.
+    """
+    image = axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="equal" if square else "auto")
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            red, green, blue, _ = image.to_rgba(np.array([value]))[0] if value == value else (1.0, 1.0, 1.0, 1.0)
+            dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+            ink = "white" if dark else CONTROL if faint(i, j) else INK
+            axes.text(j, i, text(i, j), ha="center", va="center", fontsize=size, color=ink)
+    axes.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return image
+
+
+def plain_axes(axes: Axes) -> None:
+    """No frame above and to the right."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
 
 
 def _mark(axes: Axes, measured: Measured, height: float, colour: str, size: float) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from temperament.analyze.neurons import NeuronAnalysis, NeuronValues
-from temperament.report.figures import INK, pyplot, save_figure
+from temperament.report.figures import INK, SERIES, heat_map, plain_axes, pyplot, save_figure
+from temperament.report.tables import shortened
 
 _PLUS, _MINUS = "#c2571a", "#2a6f97"
-_SERIES = ("#1f5f99", "#c2571a", "#3b7d4f", "#8e4a8b", "#a08000", "#5b6570", "#b03a48", "#2f8f8f")
 
 
 def neurons_figure(analysis: NeuronAnalysis, path: Path) -> Path:
@@ -43,7 +43,7 @@ def neurons_figure(analysis: NeuronAnalysis, path: Path) -> Path:
 def _layers(axes: Any, analysis: NeuronAnalysis) -> None:
     layers = range(len(analysis.widths))
     for index, (name, counts) in enumerate(analysis.by_layer.items()):
-        colour = _SERIES[index % len(_SERIES)]
+        colour = SERIES[index % len(SERIES)]
         axes.plot(layers, counts["plus"], color=colour, linewidth=1.8, label=name)
         axes.plot(layers, [-count for count in counts["minus"]], color=colour, linewidth=1.8)
     axes.axhline(0, color=INK, linewidth=0.8)
@@ -51,27 +51,22 @@ def _layers(axes: Any, analysis: NeuronAnalysis) -> None:
     axes.set_xlabel("layer", color=INK, fontsize=9)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):.0f}")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
-    _plain(axes)
+    plain_axes(axes)
 
 
 def _overlap(axes: Any, analysis: NeuronAnalysis) -> None:
     names = list(analysis.overlap)
     values = [[float(analysis.overlap[a][b]["jaccard"] or 0) if a != b else float("nan") for b in names] for a in names]
     top = max((value for row in values for value in row if value == value), default=1) or 1
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=max(top * 1.4, 0.3))
-    for i, a in enumerate(names):
-        for j, b in enumerate(names):
-            same = analysis.overlap[a][b]["same_sign"]
-            if a != b:
-                text = f"{values[i][j]:.2f}" + ("" if same is None else f"\n{100 * same:.0f} %")
-                axes.text(j, i, text, ha="center", va="center", fontsize=7.5, color=INK)
-    short = [name if len(name) <= 12 else f"{name[:11]}…" for name in names]
-    axes.set_xticks(range(len(names)), short, fontsize=8, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), short, fontsize=8)
-    axes.tick_params(length=0)
+
+    def text(i: int, j: int) -> str:
+        same = analysis.overlap[names[i]][names[j]]["same_sign"]
+        share = "" if same is None else f"\n{100 * same:.0f} %"
+        return "" if i == j else f"{values[i][j]:.2f}{share}"
+
+    short = [shortened(name, 12) for name in names]
+    heat_map(axes, values, rows=short, columns=short, text=text, limits=(0, max(top * 1.4, 0.3)), square=True)
     axes.set_title("Overlap: Jaccard index, and share\nof the common ones with the same sign", loc="left", fontsize=10)
-    for side in axes.spines.values():
-        side.set_visible(False)
 
 
 def _values(axes: Any, part: NeuronValues, *, legend: bool) -> None:
@@ -88,9 +83,4 @@ def _values(axes: Any, part: NeuronValues, *, legend: bool) -> None:
     axes.tick_params(labelsize=7)
     if legend:
         axes.legend(frameon=False, fontsize=8, loc="upper right")
-    _plain(axes)
-
-
-def _plain(axes: Any) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    plain_axes(axes)

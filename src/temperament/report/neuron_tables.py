@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from temperament.analyze.neurons import NeuronAnalysis
-from temperament.report.tables import plain_table
+from temperament.report.tables import plain_table, shortened
 
 
 def neurons_table(analysis: NeuronAnalysis) -> Table:
@@ -34,7 +34,7 @@ def layers_table(analysis: NeuronAnalysis) -> Table:
 
 def overlap_table(analysis: NeuronAnalysis) -> Table:
     """Jaccard index of the neuron sets, and the share of the common ones that keep their sign."""
-    heads = [name if len(name) <= 8 else f"{name[:7]}…" for name in analysis.overlap]
+    heads = [shortened(name, 8) for name in analysis.overlap]
     table = plain_table("", *heads, title="Overlap: Jaccard index, and share of the common ones with the same sign")
     for a, row in analysis.overlap.items():
         cells = []

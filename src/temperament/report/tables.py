@@ -28,6 +28,11 @@ def plain_table(*columns: str, title: str | None = None) -> Table:
     return table
 
 
+def shortened(name: str, most: int) -> str:
+    """A name of at most that many characters."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def interval(measured: Measured, digits: int = 2) -> str:
     """``1.48 [1.18, 1.79]``, ``.60 [.40, .79]``; without an interval just the value."""
     if measured.low != measured.low:

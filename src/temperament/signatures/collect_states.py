@@ -8,20 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
 
 from temperament.calibration import Contrast
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
-from temperament.signatures.batches import Batch, counted_tokens
 from temperament.signatures.collect import (
     BATCH_ROWS,
     BATCH_TOKENS,
     Progress,
-    backbone,
     queue_batches,
     signature_provenance,
 )
@@ -32,10 +28,8 @@ from temperament.signatures.state_store import (
     save_partial_states,
     save_states,
 )
-from temperament.signatures.states import PLACES, Place, StatePair, StateSignature
-
-#: The tokens whose mean is a text's state; the last one of the response, as CAA takes it, or more of them.
-Counted = Literal["response", "all", "last"]
+from temperament.signatures.states import Place, StatePair, StateSignature
+from temperament.signatures.text_means import Counted, MeanReader, Site, reading
 
 #: Seconds between two saved partial results.
 _SAVE_EVERY = 20.0
@@ -80,7 +74,8 @@ def collect_states(
         if folder:
             stack.callback(_keep_unfinished, folder, key, len(queue), lambda: partial)
         for slot, batch in queue[partial.done :]:
-            means, counted = reader(batch, tokens)
+            seen, counted = reader(batch, tokens)
+            means = {place: torch.stack(layers, 1).cpu() for place, layers in seen.items()}
             # one assignment, so that an interrupt finds either the old state or the new one
             partial = partial.after(slot, torch.tensor(batch.rows), means, counted)
             if progress:
@@ -102,45 +97,12 @@ def _keep_unfinished(folder: Path, key: str, total: int, partial: Callable[[], P
         save_partial_states(folder, key, partial())
 
 
-class _Reader:
-    """Turns what the hooks see of a batch into the mean of each text."""
-
-    def __init__(self, lm: LoadedModel) -> None:
-        self._lm = lm
-        self._begin = 0
-        self._share = torch.empty(0)
-        self._seen: dict[Place, list[Tensor]] = {}
-
-    def __call__(self, batch: Batch, tokens: Counted) -> tuple[dict[Place, Tensor], int]:
-        """(texts, layers, width) fp32 on the CPU at each place, and the number of tokens counted."""
-        self._begin, counted = counted_tokens(batch, whole=tokens == "all")
-        if tokens == "last":
-            last = torch.tensor([len(item.ids) - 1 for item in batch.items]).unsqueeze(1)
-            counted = (torch.arange(self._begin, batch.ids.shape[1]) == last).float()
-        self._share = (counted / counted.sum(1, keepdim=True)).unsqueeze(1).to(self._lm.device)
-        self._seen = {place: [] for place in PLACES}
-        backbone(self._lm)(input_ids=batch.ids.to(self._lm.device), use_cache=False)
-        means = {place: torch.stack(layers, 1).cpu() for place, layers in self._seen.items()}
-        return means, int(counted.sum())
-
-    def see(self, place: Place, values: Tensor) -> None:
-        """Called layer by layer with (texts, tokens, width)."""
-        self._seen[place].append(torch.bmm(self._share, values[:, self._begin :].float()).squeeze(1))
-
-
 @contextmanager
-def _reading(lm: LoadedModel) -> Iterator[_Reader]:
-    """Attach hooks to every block and every output projection; all are removed on exit."""
-    reader = _Reader(lm)
-    with ExitStack() as stack:
-
-        def after(_: nn.Module, __: Any, output: Any) -> None:
-            reader.see("residual", output[0] if isinstance(output, tuple) else output)
-
-        def before(_: nn.Module, args: tuple[Any, ...]) -> None:
-            reader.see("heads", args[0])
-
-        for site in lm.projections:
-            stack.callback(lm.module(lm.block(site.layer)).register_forward_hook(after).remove)
-            stack.callback(lm.module(site.name).register_forward_pre_hook(before).remove)
+def _reading(lm: LoadedModel) -> Iterator[MeanReader[Place]]:
+    """Hooks on every block and every output projection."""
+    sites: dict[Place, list[Site]] = {
+        "residual": [(lm.block(site.layer), "output") for site in lm.projections],
+        "heads": [(site.name, "input") for site in lm.projections],
+    }
+    with reading(lm, sites) as reader:
         yield reader

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -74,6 +74,19 @@ class Referring(Protocol):
 
     def beside(self, file: Path) -> Edit:
         """The edit as a persona ``file`` refers to it; what it refers to is there afterwards."""
+        ...
+
+
+@runtime_checkable
+class Gated(Protocol):
+    """An edit that gates single weights, each multiplied by 1 − strength: a mask or a subnetwork."""
+
+    def kept(self, lm: LoadedModel) -> Iterator[Tensor | None]:
+        """The weights it leaves alone, Linear by Linear in model order: packed bits (see ``pack``), None for all."""
+        ...
+
+    def within(self, lm: LoadedModel, linears: Container[str]) -> Edit:
+        """The same edit in these Linears, given by name, and nowhere else."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -18,7 +19,7 @@ from temperament.methods import Recipe, SparsityPlan
 from temperament.methods.recipe import RULES, Rule
 from temperament.models import LoadedModel
 from temperament.personas.edits.edit import Content, expect_tensors
-from temperament.personas.masks import PackedMasks, build_masks
+from temperament.personas.masks import MaskDigest, PackedMasks, build_masks, mask_builder
 
 
 class MaskHeader(BaseModel):
@@ -55,13 +56,35 @@ class MaskEdit:
         built = self._built.get(lm)
         if built is None:
             built = self.packed or build_masks(lm, _required(self.recipe), self.sparsity)
-            if built.checksum != self.checksum:
-                raise TemperamentError(
-                    "the mask rebuilt from this persona differs from the one that was saved",
-                    "the model's weights are not those it was made from, or another version wrote it: extract again",
-                )
+            self._verify(built.checksum)
             self._built[lm] = built
         return built
+
+    def kept(self, lm: LoadedModel) -> Iterator[Tensor | None]:
+        """See ``Gated``; a mask that was not built before is built Linear by Linear and never held as a whole."""
+        known = self.packed or self._built.get(lm)
+        if known is not None:
+            yield from (known.bits.get(linear.name) for linear in lm.linears)
+            return
+        build, digest = mask_builder(lm, _required(self.recipe), self.sparsity), MaskDigest()
+        for linear in lm.linears:
+            bits = build(linear) if self.sparsity.sparsity(linear) > 0 else None
+            if bits is not None:
+                digest.add(linear.name, bits)
+            yield bits
+        self._verify(digest.hexdigest())
+
+    def within(self, lm: LoadedModel, linears: Container[str]) -> MaskEdit:
+        """See ``Gated``; the result holds packed bits."""
+        packed = self.masks(lm).within(linears)
+        return MaskEdit(self.sparsity, packed.checksum, packed=packed)
+
+    def _verify(self, checksum: str) -> None:
+        if checksum != self.checksum:
+            raise TemperamentError(
+                "the mask rebuilt from this persona differs from the one that was saved",
+                "the model's weights are not those it was made from, or another version wrote it: extract again",
+            )
 
     def keep(self, lm: LoadedModel, built: PackedMasks) -> None:
         """Remember masks that were just built for ``lm``."""

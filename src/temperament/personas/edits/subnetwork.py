@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from temperament.container import checked_tensor
 from temperament.errors import TemperamentError
 from temperament.models import LinearSite, LoadedModel
 from temperament.personas.edits.edit import Content, expect_tensors
+from temperament.personas.masks import pack
 
 #: Byte planes of a gap; the upper ones are zeros, which take next to no room.
 _PLANES = 8
@@ -63,6 +65,29 @@ class SubnetworkEdit:
             if last > first:
                 yield name, self.positions[first:last] - begin
             begin = end
+
+    def kept(self, lm: LoadedModel) -> Iterator[Tensor | None]:
+        """See ``Gated``."""
+        parts = dict(self.parts())
+        for linear in lm.linears:
+            edited = parts.get(linear.name)
+            if edited is None:
+                yield None
+                continue
+            mask = torch.ones(linear.shape, dtype=torch.bool)
+            mask.view(-1)[edited] = False
+            yield pack(mask)
+
+    def within(self, lm: LoadedModel, linears: Container[str]) -> SubnetworkEdit:  # noqa: ARG002 - as for masks
+        """See ``Gated``."""
+        starts = accumulate((rows * columns for _, rows, columns in self.linears), initial=0)
+        spans = zip(self.linears, pairwise(starts), strict=True)
+        inside = [torch.arange(0)]
+        for (name, *_), span in spans:
+            if name in linears:
+                first, last = torch.searchsorted(self.positions, torch.tensor(span)).tolist()
+                inside.append(self.positions[first:last])
+        return SubnetworkEdit(self.linears, torch.cat(inside))
 
     def check(self, lm: LoadedModel) -> None:
         """Raise unless the Linears of this model are those that positions count through."""
