@@ -17,6 +17,7 @@ from temperament.cli import (
     demo,
     dial,
     evaluate,
+    export,
     extract,
     harness,
     inspect,
@@ -48,6 +49,7 @@ app.command("compare")(compare.command)
 app.command("dial")(dial.command)
 app.command("reproduce")(reproduce.command)
 app.command("chat")(chat.command)
+app.command("export")(export.command)
 app.add_typer(analyze.app)
 app.command("sweep")(sweep.command)
 app.command("questionnaire")(questionnaire.command)
