@@ -2,7 +2,7 @@
 
 from temperament.export.checkpoint import check_exportable, export, read_worn
 from temperament.export.cut import Cut, Scores, choose, magnitude, random_scores, removal
-from temperament.export.importance import importance
+from temperament.export.energy import importance
 from temperament.export.sizes import Sizes, plan_sizes
 from temperament.export.smaller import smaller
 

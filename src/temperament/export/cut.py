@@ -41,7 +41,7 @@ def choose(scores: Scores, full: Sizes, sizes: Sizes) -> Cut:
     """
     channels = _largest(scores.channels, sizes.channels)
     shared = full.heads // full.groups
-    by_group = scores.heads.unflatten(1, (full.groups, shared))
+    by_group = scores.heads.view(-1, full.groups, shared)
     groups = _largest(by_group.sum(2), sizes.groups)
     kept = by_group.gather(1, groups.unsqueeze(2).expand(-1, -1, shared))
     each = _largest(kept.flatten(0, 1), sizes.heads // sizes.groups).view(*groups.shape, -1)
@@ -59,14 +59,15 @@ def magnitude(lm: LoadedModel) -> Scores:
     """Σ w² over all weights that would go with a channel or head: the control that knows neither mask nor data."""
     depth, full = lm.depth, Sizes.of(lm)
     channels = _columns(lm, down_projections(lm))
-    heads = _columns(lm, lm.projections).unflatten(1, (full.heads, -1)).sum(2)
+    heads = _columns(lm, lm.projections).view(depth, full.heads, -1).sum(2)
     for path in lm.family.mlp[0]:
         rows = _rows(lm, lm.at_path(path))
         channels = channels + rows.view(depth, -1, full.channels).sum(1)
     rows = torch.cat([_rows(lm, lm.at_path(path)) for path in lm.family.attention[0]], 1)
-    query, key, value = rows.split([full.heads * lm.head_width, *[full.groups * lm.head_width] * 2], 1)
-    heads = heads + query.unflatten(1, (full.heads, -1)).sum(2)
-    shared = (key + value).unflatten(1, (full.groups, -1)).sum(2) / (full.heads // full.groups)
+    sizes = [count * lm.head_width for count in (full.heads, full.groups, full.groups)]
+    query, key, value = torch.split(rows, sizes, 1)
+    heads = heads + query.reshape(depth, full.heads, -1).sum(2)
+    shared = (key + value).view(depth, full.groups, -1).sum(2) / (full.heads // full.groups)
     return Scores(channels, heads + shared.repeat_interleave(full.heads // full.groups, 1))
 
 

@@ -19,7 +19,7 @@ from temperament.evaluation.run import check_pair
 from temperament.evaluation.separation import separation
 from temperament.evaluation.statements import Statements, statement_changes
 from temperament.export.cut import Cut, Scores, choose, magnitude, random_scores, removal
-from temperament.export.importance import importance
+from temperament.export.energy import importance
 from temperament.export.sizes import Sizes
 from temperament.models import LoadedModel
 from temperament.personas import Plan

@@ -35,8 +35,8 @@ def smaller(lm: LoadedModel, cut: Cut) -> PreTrainedModel:
     model.tie_weights()
     model.load_state_dict(state)
     model.generation_config = deepcopy(lm.model.generation_config)
-    model.eval()  # type: ignore[no-untyped-call]
-    return model.to(lm.device)  # type: ignore[arg-type]
+    torch.nn.Module.to(model, lm.device)
+    return model.eval()  # type: ignore[no-untyped-call,no-any-return]
 
 
 def _cut_block(

@@ -25,7 +25,7 @@ def importance(lm: LoadedModel, progress: Progress | None = None) -> Scores:
     moments = passage_moments(lm, neutral_texts(), progress)
     channels = _energy(lm, down_projections(lm), moments.mean_square)
     inputs = _energy(lm, lm.projections, moments.mean_square)
-    return Scores(channels, inputs.unflatten(1, (lm.heads, -1)).sum(2))
+    return Scores(channels, inputs.view(lm.depth, lm.heads, -1).sum(2))
 
 
 def _energy(lm: LoadedModel, linears: Sequence[LinearSite], mean_square: Tensor) -> Tensor:
