@@ -75,7 +75,8 @@ def test_structured_beside_its_controls(
     figures = result["figures"]
     speed = figures.pop("tokens_per_second")
     assert min(speed["dense"], speed["exported"], speed["ratio"]) > 0
-    assert list(figures) == ["dense, unworn", "dense, worn", "exported", "importance unworn", "magnitude", "random-0"]
+    cuts = ["exported", "random mask-0", "importance unworn", "magnitude", "random-0"]
+    assert list(figures) == ["dense, unworn", "dense, worn", *cuts]
     assert figures["dense, unworn"]["perplexity"]["value"] == 1
     assert figures["dense, unworn"]["separation"]["value"] == 0
     note = json.loads((tmp_path / "out" / "temperament.json").read_text())

@@ -11,6 +11,7 @@ from temperament import __version__
 from temperament.cli import (
     align,
     analyze,
+    analyze_mixture,
     build_questions,
     chat,
     compare,
@@ -23,6 +24,7 @@ from temperament.cli import (
     inspect,
     judge,
     listing,
+    mix,
     questionnaire,
     rank,
     reproduce,
@@ -49,7 +51,9 @@ app.command("compare")(compare.command)
 app.command("dial")(dial.command)
 app.command("reproduce")(reproduce.command)
 app.command("chat")(chat.command)
+app.command("mix")(mix.command)
 app.command("export")(export.command)
+analyze.app.command("mixture")(analyze_mixture.command)
 app.add_typer(analyze.app)
 app.command("sweep")(sweep.command)
 app.command("questionnaire")(questionnaire.command)

@@ -36,7 +36,7 @@ def read_worn(specs: Sequence[str], note: Note | None = None) -> Plan:
 
 def check_exportable(plan: Plan) -> None:
     """Raise unless every persona of the plan is a change of weights that were there before."""
-    for persona, _ in plan.items:
+    for persona, _ in plan.active:
         if not isinstance(persona.edit, MaskEdit | SubnetworkEdit):
             raise TemperamentError(
                 f"{persona.name!r} is a {persona.kind} persona: only masks and subnetworks can be exported",

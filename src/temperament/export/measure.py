@@ -10,8 +10,10 @@ import torch
 from transformers import PreTrainedModel
 
 from temperament.calibration import Contrast
+from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Measured
+from temperament.evaluation.controls import random_pair
 from temperament.evaluation.ledger import Ledger
 from temperament.evaluation.passages import Passages, passage_array
 from temperament.evaluation.perplexity import neutral_passages, perplexity
@@ -23,6 +25,7 @@ from temperament.export.energy import importance
 from temperament.export.sizes import Sizes
 from temperament.models import LoadedModel
 from temperament.personas import Plan
+from temperament.personas.kinds import kind_of
 from temperament.timing import Pairing, alternate
 from temperament.wear import wear
 
@@ -78,7 +81,8 @@ def variants(
 ) -> tuple[Cut, list[Variant]]:
     """The cut by what the plan keeps, and all rows: dense, exported, and the same sizes chosen in other ways.
 
-    Each pole is cut by its own mask; importance unworn, magnitude and chance know no persona and cut both alike.
+    Each pole is cut by its own mask; importance unworn, magnitude and chance know no persona and cut both alike. Where
+    it can be made from the personas alone, a random pair of masks goes through the same.
     What is cut is worn as a mask on the dense model: the same function, without a second copy of the weights.
     """
     full = Sizes.of(lm)
@@ -92,24 +96,39 @@ def variants(
         texts = frozenset(key for persona, _ in worn.active for key in persona.groups) if worn else frozenset()
         return cut, Plan.of(removal(lm, cut, name, texts))
 
-    def row(name: str, own: Plan, other: Plan) -> Variant:
+    def row(name: str, own: Plan, other: Plan, worn: tuple[Plan, Plan]) -> Variant:
         if merged:
-            own, other = plan + own, (against or Plan()) + other
+            own, other = worn[0] + own, worn[1] + other
         return Variant(name, own, other, smaller=True)
 
     unworn = scored(Plan(), "importance, unworn")
-    poles = [side for side in (plan, against) if side is not None]
-    own = [cut_by(scored(side, "importance, worn") if side.active else unworn, EXPORTED, side) for side in poles]
+    random = random_sides(lm, plan, against, seed) if against else None
+    worn = plan, against or Plan()
+    own = [cut_by(scored(side, "importance, worn") if side.active else unworn, EXPORTED, side) for side in worn]
     rows = [Variant("dense, unworn", Plan(), Plan(), smaller=False)]
     if plan.active:
-        rows.append(Variant("dense, worn", plan, against or Plan(), smaller=False))
-    rows.append(row(EXPORTED, own[0][1], own[-1][1]))
+        rows.append(Variant("dense, worn", *worn, smaller=False))
+    rows.append(row(EXPORTED, own[0][1], own[1][1], worn))
+    if random:
+        masks = [cut_by(scored(side, "importance, random"), f"random mask-{seed}", side)[1] for side in random]
+        rows.append(row(f"random mask-{seed}", masks[0], masks[1], random))
     others = {"importance unworn": unworn} if plan.active else {}
     others |= {"magnitude": magnitude(lm), f"random-{seed}": random_scores(lm, seed)}
     for name, scores in others.items():
-        _, worn = cut_by(scores, name)
-        rows.append(row(name, worn, worn))
+        _, same = cut_by(scores, name)
+        rows.append(row(name, same, same, worn))
     return own[0][0], rows
+
+
+def random_sides(lm: LoadedModel, plan: Plan, against: Plan, seed: int) -> tuple[Plan, Plan] | None:
+    """The random control of a pair, at its strengths; None where it cannot be made from the personas alone."""
+    poles = [persona for persona, _ in pair_of(plan, against)[0].items + pair_of(plan, against)[1].items]
+    kind = kind_of(poles[0])
+    if kind is None or kind.random_needs(poles[0]):
+        return None
+    made = dict(zip(POLES, random_pair(lm, poles[0], poles[1], seed), strict=True))
+    own, other = (Plan(tuple((made[persona.pole], s) for persona, s in side.items)) for side in (plan, against))
+    return own, other
 
 
 def measure(

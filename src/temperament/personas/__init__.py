@@ -14,6 +14,8 @@ from temperament.personas.edits import (
 from temperament.personas.extract import Extraction, extract
 from temperament.personas.file import open_persona, save_persona
 from temperament.personas.masks import PackedMasks, mask_statistics
+from temperament.personas.mix import mix
+from temperament.personas.mixture import MixtureEdit
 from temperament.personas.persona import Persona
 from temperament.personas.plan import Plan
 from temperament.personas.provenance import package_versions
@@ -27,6 +29,7 @@ __all__ = [
     "FewShotEdit",
     "LoraEdit",
     "MaskEdit",
+    "MixtureEdit",
     "NeuronEdit",
     "PackedMasks",
     "Persona",
@@ -36,6 +39,7 @@ __all__ = [
     "VectorEdit",
     "extract",
     "mask_statistics",
+    "mix",
     "open_persona",
     "package_versions",
     "read_plan",

@@ -27,12 +27,13 @@ def export_table(facts: Mapping[str, Any], figures: Mapping[str, Figures], speed
         if effect:
             cells.append(interval(row.separation) if row.separation else "–")
         own, low, high = row.perplexity.value, row.perplexity.low, row.perplexity.high
-        cells.append(cost_text(own) if low != low else f"{cost_text(own)} [{low:.3g}, {high:.3g}]")
+        digits = 2 if high < 100 else 0
+        cells.append(cost_text(own) if low != low else f"{cost_text(own)} [{low:,.{digits}f}, {high:,.{digits}f}]")
         table.add_row(name, *cells, style="bold" if name == EXPORTED else None)
-    lines = ["perplexity on neutral text, dense and unworn = 1; nothing was trained after the cut"]
+    lines = ["ppl ratio: neutral text, dense and unworn = 1; nothing was trained after the cut"]
     if effect:
-        lines.append("separation in nats/token on test statements; [ ] 95 % bootstrap intervals")
-    lines.append("the last rows remove as much by other scores, of which only the first looks at activations")
+        lines.append("separation: nats/token on test statements; [ ] 95 % bootstrap intervals")
+    lines.append("rows below 'exported' remove as much, chosen in other ways")
     if speed:
         lines.append(
             f"generation: dense {speed['dense']:.1f}, exported {speed['exported']:.1f} tokens/s, "
