@@ -11,6 +11,7 @@ from bench.memory import memory_rows
 from bench.neurons import neuron_effect_rows, neuron_rows
 from bench.saliency import saliency_rows
 from bench.speed import calibration_rows, extraction_rows, mask_rows
+from bench.structured import cost_rows, speed_rows
 from bench.table import Row, markdown, save
 from temperament.calibration import Contrast, resolve_contrast
 from temperament.language_model import load
@@ -28,7 +29,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="alternating rounds per timing")
     parser.add_argument(
-        "--only", choices=["speed", "memory", "neurons", "saliency", "effect", "neuron-effect"], help="run one part"
+        "--only",
+        choices=["speed", "memory", "neurons", "saliency", "structured-export", "effect", "neuron-effect"],
+        help="run one part",
     )
     parser.add_argument("--out", type=Path, default=Path("bench/results/bench.json"))
     options = parser.parse_args()
@@ -53,6 +56,11 @@ def main() -> None:
     if options.only in (None, "saliency"):
         _say("saliency")
         rows += saliency_rows(load(MODEL), contrast, max(3, options.rounds // 2))
+    if options.only in (None, "structured-export"):
+        _say("structured export")
+        for dtype in ("bfloat16", "float32"):
+            rows += speed_rows(load(MODEL, dtype=dtype), options.rounds)
+        rows += cost_rows(load(MODEL))
     if options.only in (None, "effect"):
         _say("effect")
         rows += effect_rows(load(MODEL))

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from temperament.calibration.contrast import group_key
 from temperament.methods import Neurons, Recipe, Shifts, SparsityPlan
-from temperament.personas import MaskEdit, NeuronEdit, PackedMasks, Persona, PromptEdit, SubnetworkEdit, VectorEdit
+from temperament.personas import (
+    MaskEdit,
+    MixtureEdit,
+    NeuronEdit,
+    PackedMasks,
+    Persona,
+    PromptEdit,
+    SubnetworkEdit,
+    VectorEdit,
+)
 
-KINDS = ("recipe", "packed", "neurons", "vector", "subnetwork", "prompt")
+KINDS = ("recipe", "packed", "neurons", "vector", "subnetwork", "prompt", "mixture")
 
 PROVENANCE: dict[str, Any] = {
     "model": {"name": "tiny", "revision": None, "family": "Llama", "fingerprint": "f" * 64},
@@ -64,6 +74,11 @@ def prompt_persona() -> Persona:
     return Persona("prompt", "plus", PromptEdit("Answer as a calm person — always."), {"licence": "MIT"})
 
 
+def mixture_persona() -> Persona:
+    parts = tuple((replace(part, groups=frozenset()), 0.5) for part in (packed_persona(), neuron_persona()))
+    return Persona("both", "plus", MixtureEdit(parts), PROVENANCE, _groups(4))
+
+
 def made(kind: str) -> Persona:
     makers = {
         "recipe": recipe_persona,
@@ -72,5 +87,6 @@ def made(kind: str) -> Persona:
         "vector": vector_persona,
         "subnetwork": subnetwork_persona,
         "prompt": prompt_persona,
+        "mixture": mixture_persona,
     }
     return makers[kind]()

@@ -1,12 +1,14 @@
-"""Atomic writes: a file is either the old one or the complete new one, whatever interrupts the writing; plain JSON."""
+"""Atomic writes: a file or folder is either the old one or the complete new one, whatever interrupts; plain JSON."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,38 @@ def ensure_folder(path: Path) -> Path:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as ``finite`` makes JSON of it, all of it or nothing."""
     write_bytes(path, (json.dumps(finite(value), ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise unless ``path`` can become a new folder: nothing is there, or an empty folder."""
+    if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+        return
+    if path.exists() or path.is_symlink():
+        raise TemperamentError(f"{path} is there already", "choose a folder that does not exist or is empty")
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes ``path`` when the block ends; if it raises, nothing is left."""
+    check_new_folder(path)
+    ensure_folder(path.parent)
+    remedy = "free disk space or choose another folder"
+    try:
+        work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    except OSError as error:
+        raise TemperamentError(f"{path} cannot be written: {error.strerror}", "choose a writable folder") from None
+    try:
+        yield work
+        for file in work.iterdir():
+            file.chmod(0o644)
+        work.chmod(0o755)
+        if path.is_dir():
+            path.rmdir()  # not every system renames onto an empty folder
+        os.replace(work, path)
+    except OSError as error:
+        raise TemperamentError(f"{path} cannot be written: {error.strerror or error}", remedy) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def finite(value: Any) -> Any:

@@ -11,17 +11,20 @@ from temperament import __version__
 from temperament.cli import (
     align,
     analyze,
+    analyze_mixture,
     build_questions,
     chat,
     compare,
     demo,
     dial,
     evaluate,
+    export,
     extract,
     harness,
     inspect,
     judge,
     listing,
+    mix,
     questionnaire,
     rank,
     reproduce,
@@ -48,6 +51,9 @@ app.command("compare")(compare.command)
 app.command("dial")(dial.command)
 app.command("reproduce")(reproduce.command)
 app.command("chat")(chat.command)
+app.command("mix")(mix.command)
+app.command("export")(export.command)
+analyze.app.command("mixture")(analyze_mixture.command)
 app.add_typer(analyze.app)
 app.command("sweep")(sweep.command)
 app.command("questionnaire")(questionnaire.command)

@@ -18,7 +18,9 @@ class Family:
     """One row of the table.
 
     ``attention`` and ``mlp`` list groups of Linears, as paths inside a block; the Linears of a group read the
-    same input. ``activation`` is the module whose output is the neuron value a_i of NPTI Eq. 1.
+    same input. ``activation`` is the module whose output is the neuron value a_i of NPTI Eq. 1. ``channels`` and
+    ``heads`` name the sizes in the config that a smaller checkpoint can have: neurons of an MLP, query heads and
+    key-value heads; None where the config cannot say fewer of them.
     """
 
     name: str
@@ -27,6 +29,8 @@ class Family:
     attention: tuple[tuple[str, ...], ...]
     mlp: tuple[tuple[str, ...], ...]
     activation: str
+    channels: str | None = "intermediate_size"
+    heads: tuple[str, str] | None = ("num_attention_heads", "num_key_value_heads")
 
 
 _ATTENTION = (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("self_attn.o_proj",))
@@ -54,6 +58,8 @@ FAMILIES: tuple[Family, ...] = (
         (("attn.c_attn",), ("attn.c_proj",)),
         (("mlp.c_fc",), ("mlp.c_proj",)),
         "mlp.act",
+        channels="n_inner",
+        heads=None,  # the width of a head is the model's width by the number of heads
     ),
 )
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from temperament.atomic import new_folder
 from temperament.errors import TemperamentError
 
 
@@ -118,17 +118,9 @@ def keep_converted(name: str, dtype: torch.dtype, model: PreTrainedModel, tokeni
     folder = converted_folder(name, dtype)
     if folder is None or folder.exists():
         return
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
-    except OSError:
-        return  # a read-only home only costs the time of the next conversion
-    try:
+    with (
+        suppress(TemperamentError),
+        new_folder(folder) as work,
+    ):  # a read-only home only costs the next conversion's time
         model.save_pretrained(work)
         tokenizer.save_pretrained(work)
-        os.replace(work, folder)
-    except OSError:
-        shutil.rmtree(work, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise

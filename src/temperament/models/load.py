@@ -114,7 +114,10 @@ class LoadedModel:
     @cached_property
     def projections(self) -> tuple[LinearSite, ...]:
         """The output projection of every block's attention; an attention head is a slice of its input."""
-        path = self.family.attention[-1][-1]
+        return self.at_path(self.family.attention[-1][-1])
+
+    def at_path(self, path: str) -> tuple[LinearSite, ...]:
+        """The Linear at a path of the family's row in every block that has one."""
         names = {f"{self.block(layer)}.{path}" for layer in range(self.depth)}
         return tuple(linear for linear in self.linears if linear.name in names)
 
@@ -122,6 +125,16 @@ class LoadedModel:
     def heads(self) -> int:
         """Attention heads of a block."""
         return int(self.model.config.get_text_config().num_attention_heads)
+
+    @property
+    def groups(self) -> int:
+        """Key-value heads of a block, each shared by equally many attention heads."""
+        return int(getattr(self.model.config.get_text_config(), "num_key_value_heads", None) or self.heads)
+
+    @property
+    def head_width(self) -> int:
+        """Values of one attention head."""
+        return self.projections[0].shape[1] // self.heads
 
     @property
     def max_tokens(self) -> int:
@@ -245,7 +258,7 @@ def load_model(
     with ExitStack() as files:
         source, arguments = _source(name, kind, revision, files)
         arguments["trust_remote_code"] = False  # left out, transformers asks at the terminal
-        with _quiet():
+        with quiet():
             try:
                 find_family(AutoConfig.from_pretrained(source, **arguments).model_type)
                 tokenizer = AutoTokenizer.from_pretrained(source, **arguments)
@@ -271,7 +284,7 @@ def load_model(
             "download or convert it again",
         )
     if "gguf_file" in arguments:
-        with _quiet():
+        with quiet():
             keep_converted(name, kind, model, tokenizer)
     return factory(model.to(target), tokenizer, name=str(name), revision=revision, check=check)
 
@@ -332,7 +345,7 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the loaders' progress bars and load reports off the screen; faults are raised as errors instead."""
     levels = {logger: logger.level for logger in (logging.getLogger("transformers"), logging.getLogger("gguf"))}
     for logger in levels:

@@ -14,6 +14,8 @@ from temperament.personas.edits import (
 from temperament.personas.extract import Extraction, extract
 from temperament.personas.file import open_persona, save_persona
 from temperament.personas.masks import PackedMasks
+from temperament.personas.mix import mix
+from temperament.personas.mixture import MixtureEdit
 from temperament.personas.overlap import mask_statistics
 from temperament.personas.persona import Persona
 from temperament.personas.plan import Plan
@@ -28,6 +30,7 @@ __all__ = [
     "FewShotEdit",
     "LoraEdit",
     "MaskEdit",
+    "MixtureEdit",
     "NeuronEdit",
     "PackedMasks",
     "Persona",
@@ -37,6 +40,7 @@ __all__ = [
     "VectorEdit",
     "extract",
     "mask_statistics",
+    "mix",
     "open_persona",
     "package_versions",
     "read_plan",

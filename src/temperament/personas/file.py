@@ -14,11 +14,14 @@ from temperament.calibration import Pole
 from temperament.container import checked_tensor, read_container, write_container
 from temperament.errors import TemperamentError
 from temperament.personas.dial import Dial
-from temperament.personas.edits import KINDS, Content
+from temperament.personas.edits import KINDS, Content, Edit
 from temperament.personas.edits.edit import Referring
+from temperament.personas.mixture import MixtureEdit
 from temperament.personas.persona import Persona
 
 FORMAT_VERSION = 1
+#: Kinds of edit that a file can hold.
+_KINDS: dict[str, type[Edit]] = {**KINDS, MixtureEdit.kind: MixtureEdit}
 _REMEDY = "copy it again from its source, or extract it again"
 
 
@@ -78,9 +81,9 @@ def open_persona(path: str | Path) -> Persona:
 
 def _persona(raw: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Persona:
     kind = raw.get("kind")
-    edit = KINDS.get(kind) if isinstance(kind, str) else None
+    edit = _KINDS.get(kind) if isinstance(kind, str) else None
     if edit is None or not isinstance(kind, str):
-        raise ValueError(f"its kind is {kind!r}, this version knows {', '.join(KINDS)}")
+        raise ValueError(f"its kind is {kind!r}, this version knows {', '.join(_KINDS)}")
     if kind not in raw:
         raise ValueError(f"a {kind} persona holds a {kind} and nothing else")
     header = Header.model_validate_json(json.dumps({key: value for key, value in raw.items() if key != kind}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from temperament.errors import TemperamentError
+from temperament.personas.mixture import parts_of
 from temperament.personas.persona import Persona
 
 
@@ -36,8 +37,8 @@ class Plan:
 
     @property
     def active(self) -> tuple[tuple[Persona, float], ...]:
-        """What changes anything: items of a strength other than 0."""
-        return tuple((persona, strength) for persona, strength in self.items if strength != 0)
+        """What changes anything: items of a strength other than 0, of a mixture its parts."""
+        return tuple(part for item in self.items for part in parts_of(*item) if part[1] != 0)
 
     def __rmul__(self, strength: float) -> Plan:
         return Plan(tuple((persona, strength * own) for persona, own in self.items))

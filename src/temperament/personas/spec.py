@@ -10,8 +10,11 @@ from temperament.personas.file import open_persona
 from temperament.personas.persona import Persona
 from temperament.personas.plan import Plan
 
+#: Is told what was chosen where nothing was given.
+Note = Callable[[str], None]
 
-def read_plan(spec: str, note: Callable[[str], None] | None = None) -> Plan:
+
+def read_plan(spec: str, note: Note | None = None) -> Plan:
     """The plan that ``spec`` writes.
 
     Where no strength is given it is that of the file's dial, which ``note`` is told of, or 1. A file whose own name
@@ -26,7 +29,7 @@ def read_plan(spec: str, note: Callable[[str], None] | None = None) -> Plan:
     return usual_plan(persona, path, note) if strength is None else Plan.of(persona, strength)
 
 
-def usual_plan(persona: Persona, path: str, note: Callable[[str], None] | None = None) -> Plan:
+def usual_plan(persona: Persona, path: str, note: Note | None = None) -> Plan:
     """The persona of a file where no strength is given: at that of its dial, which ``note`` is told of, or 1."""
     dial = persona.dial
     if dial is None:

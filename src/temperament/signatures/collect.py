@@ -21,7 +21,7 @@ from temperament.models import InputSite, LoadedModel
 from temperament.models.dialogue import Encoded
 from temperament.signatures.batches import Batch, counted_tokens, length_buckets
 from temperament.signatures.signature import Signature, SignaturePair
-from temperament.signatures.statistics import Moments, batch_moments, input_sums
+from temperament.signatures.statistics import Moments, batch_moments, input_sums, merge
 from temperament.signatures.store import Partial, discard_partial, load_partial, save_partial
 
 Tokens = Literal["response", "all"]
@@ -139,6 +139,27 @@ def encode_all(lm: LoadedModel, examples: Sequence[Example], tokens: Tokens) -> 
                 "shorten the prompt, or give a response that is not empty",
             )
     return encoded
+
+
+def encode_passage(lm: LoadedModel, text: str) -> Encoded:
+    """A plain passage without a prompt; its first token, which nothing predicts, does not count as response."""
+    head = tuple(lm.tokenizer("").input_ids)
+    ids = tuple(lm.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
+    return Encoded((head + ids)[: min(MAX_TOKENS, lm.max_tokens)], len(head) + 1)
+
+
+@torch.inference_mode()
+def passage_moments(lm: LoadedModel, passages: Sequence[str], progress: Progress | None = None) -> Moments:
+    """Statistics of every Linear input over plain passages, in whatever ``lm`` wears."""
+    encoded = [encode_passage(lm, text) for text in passages]
+    batches = length_buckets(encoded, padding=padding_id(lm), tokens=BATCH_TOKENS, rows=BATCH_ROWS)
+    total = Moments.zeros(lm.width, lm.device)
+    with collecting(lm) as collector:
+        for done, batch in enumerate(batches):
+            total = merge(total, collector(batch, whole=False, so_far=total))
+            if progress:
+                progress(done + 1, len(batches))
+    return total.to("cpu")
 
 
 class _Collector:

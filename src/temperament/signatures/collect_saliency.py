@@ -19,7 +19,14 @@ from temperament.errors import TemperamentError
 from temperament.models import LinearSite, LoadedModel
 from temperament.models.dialogue import Encoded
 from temperament.signatures.batches import Batch, length_buckets
-from temperament.signatures.collect import MAX_TOKENS, Progress, encode_all, padding_id, run_provenance
+from temperament.signatures.collect import (
+    MAX_TOKENS,
+    Progress,
+    encode_all,
+    encode_passage,
+    padding_id,
+    run_provenance,
+)
 from temperament.signatures.saliency import PARTS, LinearSaliency, SaliencyPair, products, squares
 from temperament.signatures.saliency_store import SaliencyFolder, Unfinished
 
@@ -189,7 +196,7 @@ def _queue(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: in
         for half, part in (("first", examples[:middle]), ("second", examples[middle:])):
             batches = _batches(lm, encode_all(lm, part, "response"))
             queue += [_Work(batch, pole, f"{pole}_{half}", "poles", one, one / 2) for batch in batches]
-    passages = [_passage(lm, text) for text in neutral]
+    passages = [encode_passage(lm, text) for text in neutral]
     one = 1 / len(passages)
     return queue + [_Work(batch, None, None, "neutral", one, one) for batch in _batches(lm, passages)]
 
@@ -197,12 +204,6 @@ def _queue(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: in
 def saliency_batches(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int = 42) -> list[Batch]:
     """The token batches that ``collect_saliency`` runs, for comparisons of speed."""
     return [work.batch for work in _queue(lm, contrast, neutral, seed)]
-
-
-def _passage(lm: LoadedModel, text: str) -> Encoded:
-    head = tuple(lm.tokenizer("").input_ids)
-    ids = tuple(lm.tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
-    return Encoded((head + ids)[: min(MAX_TOKENS, lm.max_tokens)], len(head) + 1)
 
 
 def _batches(lm: LoadedModel, items: Sequence[Encoded]) -> list[Batch]:
