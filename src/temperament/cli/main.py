@@ -26,6 +26,7 @@ from temperament.cli import (
     rank,
     reproduce,
     sweep,
+    types,
 )
 from temperament.errors import TemperamentError
 
@@ -50,6 +51,7 @@ app.command("reproduce")(reproduce.command)
 app.command("chat")(chat.command)
 app.add_typer(analyze.app)
 app.command("sweep")(sweep.command)
+app.command("types")(types.command)
 app.command("questionnaire")(questionnaire.command)
 app.command("align")(align.command)
 app.command("judge")(judge.command)
