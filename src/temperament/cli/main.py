@@ -25,6 +25,7 @@ from temperament.cli import (
     questionnaire,
     rank,
     reproduce,
+    roles,
     sweep,
     types,
 )
@@ -53,6 +54,7 @@ app.add_typer(analyze.app)
 app.command("sweep")(sweep.command)
 app.command("types")(types.command)
 app.command("questionnaire")(questionnaire.command)
+app.command("roles")(roles.command)
 app.command("align")(align.command)
 app.command("judge")(judge.command)
 app.add_typer(rank.app)

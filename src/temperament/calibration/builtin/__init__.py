@@ -1,4 +1,4 @@
-"""Our own texts: matched pairs on five traits and four axes, descriptions to act out, questions, neutral prose."""
+"""Our own texts: matched pairs on traits and axes, lines of characters, descriptions, questions, neutral prose."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
+from temperament.calibration.builtin.characters import character_texts, character_trait, characters, find_character
 from temperament.calibration.builtin.traits import AXES, TRAITS, Axis, Trait, find_axis, find_trait
 from temperament.calibration.contrast import NEUTRAL_PROMPT, Contrast, Example
 from temperament.calibration.roleplay import RolePlay
@@ -21,8 +22,10 @@ __all__ = [
     "Trait",
     "builtin_contrast",
     "builtin_roleplay",
+    "characters",
     "descriptions",
     "find_axis",
+    "find_character",
     "find_trait",
     "neutral_texts",
     "questions",
@@ -34,15 +37,20 @@ LICENCE = "MIT"
 #: Suffixes of contrast names: plain self-descriptions, and a second instrument of scenes and anecdotes.
 INSTRUMENTS = {"": "plain self-descriptions", "-scenes": "scenes and anecdotes, a harder second instrument"}
 
-#: Every built-in contrast: each trait in each instrument, and each axis.
+#: Every built-in contrast: each trait in each instrument, each axis, each character against the other five.
 CONTRASTS: dict[str, Trait] = {f"{trait.name}{suffix}": trait for suffix in INSTRUMENTS for trait in TRAITS}
 CONTRASTS |= {axis.name: axis for axis in AXES}
+CONTRASTS |= {one.contrast: character_trait(one) for one in characters()}
 
 
 @cache
 def builtin_contrast(name: str) -> Contrast:
     """All pairs of a built-in contrast; every row names its split."""
     trait = CONTRASTS[name]
+    character = find_character(name)
+    if character:
+        plus, minus = character_texts(character)
+        return Contrast(name=name, plus=plus, minus=minus, licence=LICENCE, prompts=trait.prompts)
     path = ("axes", f"{name}.jsonl") if find_axis(name) else ("big_five", f"{name.replace('-', '.')}.jsonl")
     rows = [json.loads(line) for line in _read(*path).splitlines()]
 
