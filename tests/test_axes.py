@@ -229,7 +229,7 @@ def test_values_are_read_from_records() -> None:
         {"domain": name, "key": key, "expected": expected} for name in NAMES for key, expected in ((1, 4.0), (-1, 1.5))
     ]
     assert questionnaire_values(answers)["mbti-sn"].tolist() == [1.0, 1.5]
-    answers[0]["expected"] = None  # type: ignore[assignment]
+    answers[0]["expected"] = None
     assert np.isnan(questionnaire_values(answers)["mbti-ei"][0])
     rows = [{"pole": pole, "nats_per_token": value} for pole, value in (("plus", -2.0), ("minus", -3.5))]
     assert statement_values(dict.fromkeys(NAMES, rows))["mbti-tf"].tolist() == [1.5]
