@@ -14,10 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from temperament.calibration.balance import balance, is_negated, repeated_frames, repeated_runs, words
-from temperament.calibration.builtin import CONTRASTS, TRAITS, builtin_contrast, descriptions, questions
+from temperament.calibration.builtin import AXES, CONTRASTS, TRAITS, builtin_contrast, descriptions, questions
 from temperament.calibration.contrast import NEUTRAL_PROMPT, POLES, Contrast, Split
 
-NAMES = list(CONTRASTS)
+#: Self-descriptions in pairs; the lines of characters have tests of their own.
+NAMES = [name for name, trait in CONTRASTS.items() if trait in (*TRAITS, *AXES)]
 PAIRS: dict[Split, int] = {"calibration": 80, "validation": 40, "test": 40}
 
 Poles = tuple[list[str], list[str]]

@@ -7,12 +7,13 @@ import re
 from temperament.calibration.contrast import Choice, Contrast
 
 _AFFIRMATIVE = re.compile(
-    r"(?:yes|yeah|yep|absolutely|certainly|definitely|sure|surely|of course|indeed|correct|true|gladly|totally|"
+    r"(?:yes|yeah|yep|agree|absolutely|certainly|definitely|sure|surely|of course|indeed|correct|true|gladly|totally|"
     r"no doubt|without (?:a )?doubt|by all means|i (?:agree|accept|think so)|"
     r"i (?:do|am|have|can|will|would)(?=\s*(?:[.,;:!]|$)))\b"
 )
 _NEGATIVE = re.compile(
-    r"(?:no(?! doubt)|nope|never|not|none|nothing|negative|false|incorrect|"
+    r"(?:no(?! doubt)|nope|never|not|none|nothing|negative|false|incorrect|disagree|"
+    r"that(?: \w+)? is (?:not|incorrect|wrong|false|untrue)|that's (?:not|incorrect|wrong|false|untrue)|"
     r"(?:certainly|absolutely|definitely|of course|surely) not|i (?:cannot|can't|won't|disagree|decline|refuse|reject)|"
     r"i(?:'m|'d|'ll| am| do| have| can| will| would)(?:n't|(?: \w+){0,2} (?:not|never|no|decline|refuse|reject)))\b"
 )

@@ -9,6 +9,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from temperament.calibration.builtin import AXES
 from temperament.calibration.public import Row, read_rows, text_field
 from temperament.errors import TemperamentError
 
@@ -21,6 +22,10 @@ DOMAINS: dict[str, str] = {
     "N": "neuroticism",
 }
 LETTERS: dict[str, str] = {trait: letter for letter, trait in DOMAINS.items()}
+#: Everything that items may measure: the five domains and the four axes.
+SCALES: tuple[str, ...] = (*LETTERS, *(axis.name for axis in AXES))
+#: Name of our own questionnaire of the four axes, 20 items each.
+AXES_ITEMS = "mbti-axes"
 
 _KEYS = {"1": 1, "+1": 1, "+": 1, "plus": 1, "-1": -1, "−1": -1, "-": -1, "−": -1, "minus": -1}
 #: Other names under which public copies hold a field.
@@ -31,7 +36,8 @@ _ALIASES = {
     "short120_no": ("number", "num"),
 }
 _FORMAT = (
-    "expected rows with domain (O, C, E, A, N), key (1 or -1) and text; facet_code, facet and numbers may be absent"
+    "expected rows with domain (O, C, E, A, N or an axis such as mbti-ei), key (1 or -1) and text; facet_code, facet "
+    "and numbers may be absent"
 )
 
 
@@ -53,8 +59,16 @@ class Item:
 
 
 def resolve_items(spec: str | Path) -> tuple[Item, ...]:
-    """Items of a file, or ``ffm`` for those of the installed package of that name."""
+    """Items of a file, ``mbti-axes`` for our own, or ``ffm`` for those of the installed package of that name."""
+    if str(spec) == AXES_ITEMS:
+        return axes_items()
     return installed_items() if str(spec) == "ffm" else read_items(Path(spec).expanduser())
+
+
+def axes_items() -> tuple[Item, ...]:
+    """Our own 80 items for the four axes, 10 keyed each way; agreeing with a + keyed one means the first letter."""
+    with as_file(files("temperament.calibration.builtin") / "axes" / "questionnaire.jsonl") as path:
+        return read_items(path)
 
 
 def read_items(path: Path) -> tuple[Item, ...]:
@@ -121,15 +135,17 @@ def _renamed(row: dict[str, Any]) -> dict[str, Any]:
 def _item(path: Path, line: int, row: dict[str, Any], number: int) -> Item:
     given = str(row.get("domain") or "").strip()
     domain = DOMAINS.get(given.upper(), given.lower())
-    if domain not in LETTERS:
+    if domain not in SCALES:
         raise TemperamentError(
-            f"{path} line {line}: 'domain' is {given!r}", f"expected one of {', '.join(DOMAINS)} or their full names"
+            f"{path} line {line}: 'domain' is {given!r}", f"expected one of {', '.join((*DOMAINS, *SCALES))}"
         )
     key = _KEYS.get(str(row.get("key") if row.get("key") is not None else "").strip().lower())
     if key is None:
         raise TemperamentError(f"{path} line {line}: 'key' is {row.get('key')!r}", "expected 1 or -1")
     facet, name = str(row.get("facet_code") or "").strip().upper(), str(row.get("facet") or "").strip()
-    if not facet and name in ("1", "2", "3", "4", "5", "6"):  # some copies number the facets of a domain
+    if facet and domain not in LETTERS:
+        raise TemperamentError(f"{path} line {line}: the axis {domain} has no facets", "leave facet_code empty")
+    if not facet and domain in LETTERS and name in ("1", "2", "3", "4", "5", "6"):  # some copies number the facets
         facet, name = LETTERS[domain] + name, ""
     if facet and (facet[0] != LETTERS[domain] or facet[1:] not in ("1", "2", "3", "4", "5", "6")):
         raise TemperamentError(

@@ -10,7 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from temperament.calibration.contrast import NEUTRAL_PROMPT, SPLITS, Choice, Contrast, Example, Pole, Split, unique
+from temperament.calibration.contrast import (
+    NEUTRAL_PROMPT,
+    SPLITS,
+    Choice,
+    Contrast,
+    Example,
+    Pole,
+    Split,
+    group_key,
+    unique,
+)
 from temperament.errors import TemperamentError
 
 Row = tuple[int, dict[str, Any]]
@@ -261,9 +271,9 @@ def _lettered(path: Path, number: int, row: dict[str, Any], collector: _Collecto
 
 def _matching_pair(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:
     question = text_field(path, number, row, "question")
-    poles: tuple[tuple[Pole, str], ...] = (("plus", "matching"), ("minus", "not_matching"))
-    for pole, key in poles:
-        collector.add(pole, Example(question, text_field(path, number, row, key), group=question))
+    pair = text_field(path, number, row, "matching"), text_field(path, number, row, "not_matching")
+    matching = group_key(question).encode()[0] % 2  # the matching answer is A as often as B, whatever the file's order
+    collector.add_choice(question, pair if matching == 0 else (pair[1], pair[0]), matching)
 
 
 def _two_choice(path: Path, number: int, row: dict[str, Any], collector: _Collector) -> None:

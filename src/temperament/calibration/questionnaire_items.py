@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from temperament.calibration.builtin import find_trait
+from temperament.calibration.builtin import CONTRASTS
 from temperament.calibration.contrast import NEUTRAL_PROMPT, Contrast, Example, Split
-from temperament.calibration.items import DOMAINS, LETTERS, Item, resolve_items
+from temperament.calibration.items import DOMAINS, SCALES, Item, resolve_items
 from temperament.errors import TemperamentError
 
 #: Words that begin a whole sentence, which needs no subject put before it.
@@ -46,10 +46,12 @@ def first_person(text: str) -> str:
 
 
 def find_domain(name: str) -> str:
-    """The trait of a letter or name in any case; an error that lists them."""
+    """The trait of a letter, or the trait or axis of a name, in any case; an error that lists them."""
     trait = DOMAINS.get(name.strip().upper(), name.strip().lower())
-    if trait not in LETTERS:
-        raise TemperamentError(f"there is no domain {name!r}", f"use one of {', '.join(LETTERS)}, or its first letter")
+    if trait not in SCALES:
+        raise TemperamentError(
+            f"there is no domain {name!r}", f"use one of {', '.join(SCALES)}, or a trait's first letter"
+        )
     return trait
 
 
@@ -76,5 +78,4 @@ def transfer_contrast(source: str | Path | Sequence[Item], domain: str) -> Quest
         raise TemperamentError(
             f"{name} has {len(plus)} + keyed and {len(minus)} − keyed items", "transfer needs items of both keys"
         )
-    known = find_trait(trait)
-    return QuestionnaireContrast(name, plus, minus, split="test", prompts=known.prompts if known else None)
+    return QuestionnaireContrast(name, plus, minus, split="test", prompts=CONTRASTS[trait].prompts)

@@ -107,6 +107,8 @@ def command(
     for note in group.notes:
         tell(note)
     traits = [trait for trait in LETTERS if any(item.domain == trait for item in asked)]
+    if not traits:
+        raise TemperamentError(f"{items} has no items of the five traits", "give items of openness … neuroticism")
     plans = _trait_pairs(personas, traits)
     if folder:
         ensure_folder(folder)

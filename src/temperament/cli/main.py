@@ -28,7 +28,9 @@ from temperament.cli import (
     questionnaire,
     rank,
     reproduce,
+    roles,
     sweep,
+    types,
 )
 from temperament.errors import TemperamentError
 
@@ -56,7 +58,9 @@ app.command("export")(export.command)
 analyze.app.command("mixture")(analyze_mixture.command)
 app.add_typer(analyze.app)
 app.command("sweep")(sweep.command)
+app.command("types")(types.command)
 app.command("questionnaire")(questionnaire.command)
+app.command("roles")(roles.command)
 app.command("align")(align.command)
 app.command("judge")(judge.command)
 app.add_typer(rank.app)

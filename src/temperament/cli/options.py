@@ -39,8 +39,9 @@ Items = Annotated[
     str,
     typer.Option(
         "--items",
-        help="Questionnaire items: a csv or JSON file with the fields domain, key and text, or ffm for those of the "
-        "installed package. Example: --items ipip_neo_120.csv",
+        "--instrument",
+        help="Questionnaire items: a csv or JSON file with the fields domain, key and text, mbti-axes for our own on "
+        "the four axes, or ffm for those of the installed package. Example: --items mbti-axes",
     ),
 ]
 Presentations = Annotated[

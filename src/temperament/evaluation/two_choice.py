@@ -9,6 +9,7 @@ import numpy as np
 
 from temperament.calibration import Choice
 from temperament.calibration.choices import affirmative_option
+from temperament.calibration.format_balance import format_balance
 from temperament.evaluation.bootstrap import Array, Measured, measured
 
 
@@ -19,8 +20,27 @@ def two_choice(choices: Sequence[Choice], plus: Array, minus: Array, *, seed: in
     [..., 1] per token, while wearing either persona. ``two_sided`` = ½·[P(match | plus) + P(not match | minus)]
     is 50 for every fixed answering habit; ``one_sided`` is P(match | plus). ``affirmation`` is the score of the
     rule "take the affirmative option" over the items where that option can be told; the others are counted in
-    ``affirmation_untold``. The value is ``two_sided``, length-normalised.
+    ``affirmation_untold``. ``balanced`` is the same on the format-balanced subset, with its counts and what imbalance
+    is left (``format_balance``). The value is ``two_sided``, length-normalised.
     """
+    found = _two_choice(choices, plus, minus, seed)
+    subset = format_balance(choices)
+    kept = list(subset.chosen)
+    part = _two_choice([choices[i] for i in kept], plus[kept], minus[kept], seed).as_json() if kept else {"value": None}
+    found.extra["balanced"] = {**part, **subset.as_json()}
+    return found
+
+
+def balanced_part(found: Measured) -> Measured | None:
+    """Two-sided figure of ``two_choice`` on its format-balanced subset; None where there is no such subset."""
+    part = found.extra["balanced"]
+    if part["value"] is None:
+        return None
+    kept = {key: part[key] for key in ("of", "affirmative", "negative", "untold", "longer", "one_sided")}
+    return Measured(part["value"], part["low"], part["high"], part["n"], kept)
+
+
+def _two_choice(choices: Sequence[Choice], plus: Array, minus: Array, seed: int) -> Measured:
     matching = np.array([choice.matching for choice in choices])
     normal = [_matches(side[..., 1], matching) for side in (plus, minus)]
     raw = [_matches(side[..., 0], matching) for side in (plus, minus)]

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from temperament.calibration import Example, RolePlay
-from temperament.calibration.builtin import CONTRASTS, descriptions, neutral_texts
+from temperament.calibration.builtin import CONTRASTS, TRAITS, descriptions, neutral_texts
 from temperament.calibration.contrast import POLES, group_key
 from temperament.models import LoadedModel
 from temperament.personas.edits import PromptEdit
@@ -107,7 +107,7 @@ def _described(task: Task) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
         return task.data.plus, task.data.minus
     trait = CONTRASTS.get(task.data.name)
     # a user's own file may have the name of a trait, and its poles another meaning
-    return descriptions(trait.name) if trait and trait.prompts == task.data.prompts else None
+    return descriptions(trait.name) if trait and trait in TRAITS and trait.prompts == task.data.prompts else None
 
 
 def _neutral(text: str, seed: str) -> str:

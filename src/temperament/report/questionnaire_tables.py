@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from temperament.calibration.builtin import find_axis
 from temperament.calibration.items import LETTERS
 from temperament.evaluation.alignment import Alignment, On
 from temperament.evaluation.bootstrap import Measured
@@ -93,6 +94,8 @@ def _habits(summary: Mapping[str, Any]) -> list[str]:
             f"{name}: {habit}; SD over presentations {_interval(steady)}; replies that are an option "
             f"{100 * steady['mass']:.0f} %"
         )
+        if side["type"]:
+            lines.append(f"{name}: type {side['type']} (over or under 3 on each axis; – on 3)")
     change = summary.get("change", {})
     balanced = [f"{_short(t)} {row['balanced']:+.2f}" for t, row in change.items() if row["balanced"] is not None]
     if balanced:
@@ -112,4 +115,5 @@ def _t(value: float | None) -> str:
 
 
 def _short(trait: str) -> str:
-    return f"{trait[:3].capitalize()}."
+    axis = find_axis(trait)
+    return axis.letters if axis else f"{trait[:3].capitalize()}."

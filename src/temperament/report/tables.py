@@ -91,8 +91,23 @@ def _caption(result: Evaluation) -> str:
             f"two-choice: one-sided {extra['one_sided']:.1f} %, raw two-sided {extra['raw_two_sided']:.1f} %; "
             f"always the affirmative option scores {rule} one-sided ({extra['affirmation_untold']} items untold)"
         )
+        parts += _balanced(extra["balanced"])
     parts.append("[ ] 95 % bootstrap interval over items; unworn separation is 0 and AUC .50 by definition")
     return "\n".join(parts)
+
+
+def _balanced(part: Mapping[str, Any]) -> list[str]:
+    """The figure on the format-balanced subset; nothing where the test was balanced as it stood."""
+    if part["n"] == part["of"]:
+        return []
+    if part["value"] is None:
+        return [f"format-balanced: no subset of the {part['of']} items is, so a habit cannot be told from the persona"]
+    value = interval(Measured(part["value"], part["low"], part["high"], part["n"]), 0)
+    return [
+        f"format-balanced: two-sided {value} %, one-sided {part['one_sided']:.0f} % on {part['n']} of {part['of']} "
+        f"items ({part['affirmative']} affirmative, {part['negative']} negative, {part['untold']} untold matches; "
+        f"words {part['mean_words'][0]:.1f} against {part['mean_words'][1]:.1f})"
+    ]
 
 
 def comparison_table(results: Mapping[str, Evaluation], costs: Mapping[str, Measured], title: str) -> Table:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from temperament.calibration.format_balance import format_balance
 from temperament.evaluation.bootstrap import Measured
 from temperament.evaluation.choices import TwoChoice, choice_array
-from temperament.evaluation.two_choice import affirmation, one_sided, two_choice
+from temperament.evaluation.two_choice import affirmation, balanced_part, one_sided, two_choice
 from temperament.personas import Plan
 from temperament.reproduce.bench import Bench, control
 from temperament.reproduce.paper import AFFIRMATION_COMPLETE, PS, PS_4, PS_4_MODEL
@@ -19,6 +20,7 @@ COLUMNS = (
     Column("one_sided", "one-sided", "ours", "%", overview=True),
     Column("affirmation", "always yes", "control", "%", overview=True),
     Column("two_sided", "two-sided", "ours", "%", overview=True),
+    Column("balanced", "balanced", "ours", "%", overview=True),
     Column("random", "random", "control", "%"),
     Column("cost", "ppl", "control", "×", 2),
 )
@@ -34,6 +36,8 @@ NOTES = (
     "be told; a one-sided figure means nothing without it",
     "a pair that does nothing but say yes and no scores the figure of “always yes” two-sided too: where that is near "
     "100, these items cannot tell the persona from a readiness to agree",
+    "balanced, ours: two-sided on the largest subset in which as many matching answers say yes as no and in which the "
+    "longer answer matches as often as the shorter; empty where there is no such subset",
     "random: two-sided figure of a random edit of the same size (seed 0); ppl: perplexity on neutral text, worn to "
     "unworn, the worse pole: where it is large the model is broken and its accuracy means nothing",
     "calibrated on up to 128 texts per pole with seed 42, unless said otherwise (PS App. K); the sparsity of the "
@@ -94,10 +98,16 @@ def _unworn(bench: Bench, persona: PublicPersona, row: Row) -> None:
             f"{persona.name}: which option says yes cannot be told of {habit['affirmation_untold']} of "
             f"{len(persona.choices)} items; “always yes” is over the others"
         )
+    subset = format_balance(persona.choices)
+    bench.note(
+        f"{persona.name}: balanced is over {len(subset.chosen)} of {subset.total} items, {subset.affirmative} with an "
+        f"affirmative, {subset.negative} with a negative and {subset.untold} with an untold matching answer"
+    )
     row.add(
         persona.name,
         one_sided=one_sided(persona.choices, base, seed=bench.seed),
-        two_sided=two_choice(persona.choices, base, base, seed=bench.seed),
+        two_sided=(both := two_choice(persona.choices, base, base, seed=bench.seed)),
+        balanced=balanced_part(both),
         affirmation=habit["affirmation"],
     )
 
@@ -110,7 +120,8 @@ def _method(bench: Bench, persona: PublicPersona, row: Row) -> None:
     row.add(
         persona.name,
         one_sided=one_sided(persona.choices, plus, seed=bench.seed),
-        two_sided=two_choice(persona.choices, plus, minus, seed=bench.seed),
+        two_sided=(both := two_choice(persona.choices, plus, minus, seed=bench.seed)),
+        balanced=balanced_part(both),
         cost=bench.cost(poles, f"{persona.name}-{row.name}"),
     )
     without = bench.random(candidate)

@@ -104,7 +104,8 @@ def _read(bench: Bench, source: Source, calibration: Path, test: Path) -> Public
             f"{source.name}: the public files overlap, {len(shared)} of {len(asked)} test questions stand in the "
             "calibration file too; they were not calibrated on"
         )
-        texts = replace(texts, plus=plus, minus=minus)
+        paired = tuple(choice for choice in texts.choices if group_key(choice.group) not in asked)
+        texts = replace(texts, plus=plus, minus=minus, choices=paired)
         if not plus or not minus:
             raise TemperamentError(f"every text of {calibration} is asked in {test}", "give files that differ")
     chosen = replace(texts, prompts=source.prompts, split="calibration").limit(settings.calibration, settings.seed)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from temperament.calibration.items import LETTERS
+from temperament.calibration.items import SCALES
 from temperament.calibration.questionnaire_items import find_domain
 from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Array, Measured, measured
@@ -28,13 +28,13 @@ def keyed(record: Record) -> float:
 
 
 def domain_scores(records: Records, norms: Norms | None = None, seed: int = 0) -> dict[str, Measured]:
-    """Score 1–5 of every trait that has items, with its interval over items.
+    """Score 1–5 of every trait or axis that has items, with its interval over items.
 
     ``extra``: ``balanced`` (None without items of both keys), ``t`` (None without norms or where items are missing)
     and the number of items per key.
     """
     found = {}
-    for trait in LETTERS:
+    for trait in SCALES:
         own = [record for record in records if record["domain"] == trait]
         if own:
             value = float(_values(own).mean())
@@ -64,7 +64,7 @@ def acquiescence(records: Records, seed: int = 0) -> Measured:
     without items of both keys are left out; an error if that leaves none.
     """
     samples = []
-    for trait in LETTERS:
+    for trait in SCALES:
         pair = [_raw([record for record in records if record["domain"] == trait], key) for key in (1, -1)]
         if all(len(sample) for sample in pair):
             samples += pair
@@ -117,7 +117,7 @@ def effect(first: Records, second: Records, domain: str, seed: int = 0) -> Measu
 def effects(first: Records, second: Records, seed: int = 0) -> dict[str, Measured]:
     """The effect on every trait that has items: one row of the matrix of specificity."""
     present = {record["domain"] for record in (*first, *second)}
-    return {trait: effect(first, second, trait, seed) for trait in LETTERS if trait in present}
+    return {trait: effect(first, second, trait, seed) for trait in SCALES if trait in present}
 
 
 def _values(records: Records) -> Array:

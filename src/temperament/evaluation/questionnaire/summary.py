@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from temperament.calibration.builtin import AXES
+from temperament.evaluation.axis_types import MIDDLE, type_of
 from temperament.evaluation.bootstrap import Measured
 from temperament.evaluation.instrument import Record
 from temperament.evaluation.questionnaire.norms import Norms
@@ -22,7 +24,8 @@ def questionnaire_summary(
 ) -> dict[str, Any]:
     """Scores of every side (``unworn``, and ``worn`` if anything is), and under ``change`` those of worn − unworn.
 
-    ``acquiescence`` is None where no trait has items of both keys.
+    ``acquiescence`` is None where no trait has items of both keys, ``type`` (four letters) unless all four axes have
+    items.
     """
     found: dict[str, Any] = {
         "norms": norms.name if norms else None,
@@ -36,8 +39,11 @@ def questionnaire_summary(
 def _side(records: Sequence[Record], norms: Norms | None, seed: int) -> dict[str, Any]:
     keys = {(record["domain"], record["key"]) for record in records}
     both = any((trait, 1) in keys and (trait, -1) in keys for trait, _ in keys)
+    scores = domain_scores(records, norms, seed)
+    typed = all(axis.name in scores for axis in AXES)
     return {
-        "traits": _json(domain_scores(records, norms, seed)),
+        "traits": _json(scores),
+        "type": type_of({axis.name: scores[axis.name].value - MIDDLE for axis in AXES}) if typed else None,
         "facets": facet_scores(records, norms),
         "acquiescence": acquiescence(records, seed).as_json() if both else None,
         "consistency": consistency(records, seed).as_json(),

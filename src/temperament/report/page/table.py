@@ -82,7 +82,12 @@ def _beside(measure: str, found: Figure) -> list[tuple[str, str]]:
     """Further figures that a measure is never shown without."""
     extra = found.extra
     if measure == "two_choice":
-        return [("affirmation", text)] if (text := _shown(extra, "affirmation", 0)) else []
+        beside = [("affirmation", text)] if (text := _shown(extra, "affirmation", 0)) else []
+        part = extra.get("balanced") or {}
+        if part and part["n"] != part["of"]:
+            value = _shown(part, "value", 0) or "none"
+            beside.append(("format-balanced", f"{value} ({part['n']} of {part['of']})"))
+        return beside
     if measure == "perplexity":
         poles = [_shown(extra, "plus", 2), _shown(extra, "minus", 2)]
         return [("plus / minus", f"{poles[0]} / {poles[1]}")] if all(poles) else []

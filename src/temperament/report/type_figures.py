@@ -1,0 +1,171 @@
+"""Figures of the sixteen types: margins as a heat map, scores as radar plots, success against what was varied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from temperament.analyze.types import READINGS, TypesPoint, TypesStudy
+from temperament.calibration.builtin import AXES
+from temperament.evaluation.axis_types import CHANCE, NAMES, Switch
+from temperament.evaluation.bootstrap import Measured
+from temperament.report.figures import CONTROL, GRID, INK, WORN, pyplot, save_figure
+
+_PROMPT = "#c2571a"
+_LABELS = [axis.letters[0] + "/" + axis.letters[1] for axis in AXES]
+
+
+def types_figures(study: TypesStudy, folder: Path) -> list[Path]:
+    """Heat map and radar plots of every value, and success against the value where there are several."""
+    paths = []
+    for point in study.points:
+        mark = f"{study.method}-{study.over}-{point.value:g}"
+        paths.append(heat_map(study, point, folder / f"margins-{mark}.png"))
+        paths.append(radar_plots(study, point, folder / f"radar-{mark}.png"))
+    if len(study.points) > 1:
+        paths.append(success_figure(study, folder / f"success-{study.method}.png"))
+    return paths
+
+
+def heat_map(study: TypesStudy, point: TypesPoint, path: Path) -> Path:
+    """Margins by type and axis: of the questionnaire's scores, and of the change in statements."""
+    plt = pyplot()
+    figure, sides = plt.subplots(1, 2, figsize=(9.5, 7), dpi=140, layout="constrained")
+    readings = (("questionnaire", "questionnaire, points of 1–5"), ("statements, change", "statements, nats per token"))
+    for axes, (reading, title) in zip(sides, readings, strict=True):
+        found = point.worn.switches[reading]
+        names = list(found.scores)
+        margins = np.array([[found.margin(name, axis) for axis in NAMES] for name in names])
+        finite = np.abs(margins[np.isfinite(margins)])
+        top = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+        axes.imshow(margins, cmap="PuOr_r", vmin=-top, vmax=top, aspect="auto")
+        for row, name in enumerate(names):
+            for column, axis in enumerate(NAMES):
+                value = found.margin(name, axis)
+                shade = "white" if abs(value) > 0.65 * top else INK
+                axes.text(column, row, f"{value:+.2f}", ha="center", va="center", fontsize=8, color=shade)
+        axes.set_xticks(range(len(NAMES)), _LABELS, color=INK)
+        axes.set_yticks(range(len(names)), names, color=INK, fontsize=9, family="monospace")
+        axes.tick_params(length=0)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        share = f"{found.axes.value:.0f} % of axes, {found.types.value:.0f} % of types right"
+        axes.set_title(f"{title}\n{share}", loc="left", fontsize=10, color=INK)
+    title = f"Margins toward the pole worn (above 0: right), {_subject(study, point)}\nchance: {_chance()}"
+    figure.suptitle(title, x=0.012, ha="left", color=INK, fontsize=11, fontweight="bold")
+    return save_figure(plt, figure, path)
+
+
+def radar_plots(study: TypesStudy, point: TypesPoint, path: Path) -> Path:
+    """One radar per type: the change of statement scores towards either pole of every axis, worn and by the prompt.
+
+    The eight spokes are the eight letters, opposite poles opposite each other; the letters of the type worn are bold.
+    """
+    plt = pyplot()
+    conditions = {"worn": (point.worn, WORN), "prompt": (study.prompt, _PROMPT)}
+    if point.random:
+        conditions = {"random": (point.random, CONTROL), **conditions}
+    switches = {label: (found.switches["statements, change"], colour) for label, (found, colour) in conditions.items()}
+    names = list(point.worn.switches["statements, change"].scores)
+    top = _reach(switches.values())
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(2.6 * columns, 2.75 * rows + 1),
+        dpi=130,
+        subplot_kw={"projection": "polar"},
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes in grid.flat[len(names) :]:
+        axes.set_visible(False)
+    for axes, name in zip(grid.flat, names, strict=False):
+        for label, (found, colour) in switches.items():
+            _outline(axes, found.scores[name], colour, label, filled=label == "worn")
+        axes.set_ylim(0, top)
+        axes.set_yticks([top / 2, top], ["", f"{top:.2f}"], fontsize=6, color=CONTROL)
+        axes.set_xticks(_angles(), _spokes(), fontsize=9)
+        for text, letter in zip(axes.get_xticklabels(), _spokes(), strict=True):
+            text.set_color(INK if letter in name else CONTROL)
+            text.set_fontweight("bold" if letter in name else "normal")
+        axes.set_title(name, fontsize=10, color=INK, family="monospace", fontweight="bold")
+        axes.grid(color=GRID)
+        axes.spines["polar"].set_color(GRID)
+    title = f"Change of statement scores toward each letter, nats per token\n{_subject(study, point)}; bold: worn"
+    figure.suptitle(title, x=0.012, ha="left", color=INK, fontsize=11, fontweight="bold")
+    handles = [plt.Line2D([], [], color=colour, linewidth=2, label=label) for label, (_, colour) in switches.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    return save_figure(plt, figure, path)
+
+
+def success_figure(study: TypesStudy, path: Path) -> Path:
+    """Share of types and of axes that come out as worn, against the value varied, for each reading (PS Fig. 4)."""
+    plt = pyplot()
+    figure, grid = plt.subplots(2, len(READINGS), figsize=(10.5, 6), dpi=140, layout="constrained", sharey="row")
+    values = [point.value for point in study.points]
+    for row, what in enumerate(("types", "axes")):
+        for column, reading in enumerate(READINGS):
+            axes = grid[row][column]
+            worn: list[Measured] = [getattr(point.worn.switches[reading], what) for point in study.points]
+            axes.plot(values, [share.value for share in worn], color=WORN, marker="o", markersize=5, label="worn")
+            axes.fill_between(
+                values, [s.low for s in worn], [s.high for s in worn], color=WORN, alpha=0.13, linewidth=0
+            )
+            random = [(p.value, getattr(p.random.switches[reading], what).value) for p in study.points if p.random]
+            if random:
+                axes.plot(*zip(*random, strict=True), color=CONTROL, marker="o", markersize=3.5, label="random")
+            prompt = getattr(study.prompt.switches[reading], what).value
+            axes.axhline(prompt, color=_PROMPT, linewidth=1.3, linestyle="--", label="prompt")
+            axes.axhline(CHANCE[what], color=INK, linewidth=0.9, linestyle=":", label="fixed type")
+            axes.set_ylim(-4, 104)
+            axes.grid(color=GRID)
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+            if row == 0:
+                axes.set_title(reading, loc="left", fontsize=10, color=INK)
+            else:
+                axes.set_xlabel(study.over, color=INK)
+            if column == 0:
+                axes.set_ylabel(f"{what} right, %", color=INK)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
+    title = f"Persona switch on {study.provenance['model']['name']}, {study.method}; band: 95 % interval over items"
+    figure.suptitle(title, x=0.012, ha="left", color=INK, fontsize=11, fontweight="bold")
+    return save_figure(plt, figure, path)
+
+
+def _outline(axes: Any, scores: Mapping[str, float], colour: str, label: str, *, filled: bool) -> None:
+    """A closed line through the eight letters: a score counts for its own letter and is 0 on the opposite one."""
+    signed = [np.nan_to_num(scores[axis]) for axis in NAMES]
+    values = [max(0.0, value) for value in signed] + [max(0.0, -value) for value in signed]
+    angles = [*_angles(), _angles()[0]]
+    axes.plot(angles, [*values, values[0]], color=colour, linewidth=1.8 if filled else 1.2, label=label)
+    if filled:
+        axes.fill(angles, [*values, values[0]], color=colour, alpha=0.18)
+
+
+def _angles() -> list[float]:
+    return [2 * np.pi * index / (2 * len(NAMES)) for index in range(2 * len(NAMES))]
+
+
+def _spokes() -> list[str]:
+    return [axis.letters[0] for axis in AXES] + [axis.letters[1] for axis in AXES]
+
+
+def _reach(switches: Any) -> float:
+    found: Sequence[Switch] = [switch for switch, _ in switches]
+    values = [abs(value) for switch in found for row in switch.scores.values() for value in row.values()]
+    return max((value for value in values if np.isfinite(value)), default=1.0) or 1.0
+
+
+def _subject(study: TypesStudy, point: TypesPoint) -> str:
+    return f"{study.method}, {study.over} {point.value:g}, {study.provenance['model']['name']}"
+
+
+def _chance() -> str:
+    return f"{CHANCE['axes']:.0f} % of axes, {CHANCE['types']:.2f} % of types"
