@@ -75,15 +75,12 @@ class Axis:
             if not self.values:
                 raise TemperamentError(f"a sweep over {self.name} has no usual values", "name some with --values")
             return self.values
-        parts = [part.strip() for part in text.split(";" if ";" in text else ",") if part.strip()]
-        try:
-            found: list[Value] = list(dict.fromkeys(parts)) if self.words else sorted({float(part) for part in parts})
-        except ValueError:
-            found = []
+        shown = ",".join(map(str, self.values or ("A", "B")))
+        if not self.words:
+            return tuple(read_numbers(text, shown))
+        found = dict.fromkeys(part.strip() for part in text.split(";" if ";" in text else ",") if part.strip())
         if not found:
-            what = "words" if self.words else "numbers"
-            shown = ",".join(map(str, self.values or ("A", "B")))
-            raise TemperamentError(f"--values {text!r} holds no {what}", f"write for example --values {shown}")
+            raise TemperamentError(f"--values {text!r} holds no words", f"write for example --values {shown}")
         return tuple(found)
 
     def check(self, method: Method) -> None:
@@ -92,6 +89,17 @@ class Axis:
             raise TemperamentError(
                 f"{method.name} has no {self.name} to vary", f"use methods that make {' or '.join(self.kinds)}"
             )
+
+
+def read_numbers(text: str, example: str) -> list[float]:
+    """Different numbers joined by commas, ascending."""
+    try:
+        found = sorted({float(part) for part in text.split(",") if part.strip()})
+    except ValueError:
+        found = []
+    if not found:
+        raise TemperamentError(f"--values {text!r} holds no numbers", f"write for example --values {example}")
+    return found
 
 
 def find_axis(name: str) -> Axis:

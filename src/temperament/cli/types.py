@@ -13,7 +13,6 @@ from temperament.atomic import ensure_folder, finite, write_bytes
 from temperament.cli.console import out, print_json, progress_steps, tell, working
 from temperament.cli.extract import read_settings
 from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Model, Presentations, Revision
-from temperament.cli.sweep import read_values
 from temperament.errors import TemperamentError
 
 
@@ -66,6 +65,7 @@ def command(
     its change against the unworn model, and by test statements. A fixed type is right on 1 of 16 and half of the axes.
     With matplotlib figures are drawn. An interrupted run goes on where it stopped when it is started again.
     """
+    from temperament.analyze.axes import read_numbers
     from temperament.analyze.types import types_study
     from temperament.evaluation.axis_types import TYPES
     from temperament.evaluation.questionnaire import find_presentations
@@ -74,7 +74,7 @@ def command(
 
     own, shares = read_settings(settings or [])
     row = find_method(method)
-    steps = read_values(values)
+    steps = read_numbers(values, "0.1,0.2,0.3")
     if shares or (not isinstance(row, MaskMethod) and (sparsity is not None or over == "sparsity")):
         raise TemperamentError("one sparsity for all Linears of a mask method", "give --sparsity or --over sparsity")
     if over == "strength" and strength is not None:
