@@ -11,7 +11,7 @@ from temperament.personas.edits import (
     SubnetworkEdit,
     VectorEdit,
 )
-from temperament.personas.extract import Extraction, extract
+from temperament.personas.extract import Extraction, extract, notes_of
 from temperament.personas.file import open_persona, save_persona
 from temperament.personas.masks import PackedMasks, mask_statistics
 from temperament.personas.persona import Persona
@@ -36,6 +36,7 @@ __all__ = [
     "VectorEdit",
     "extract",
     "mask_statistics",
+    "notes_of",
     "open_persona",
     "package_versions",
     "read_plan",
