@@ -10,6 +10,7 @@ from bench.effect import effect_rows, public_file
 from bench.memory import memory_rows
 from bench.neurons import neuron_effect_rows, neuron_rows
 from bench.saliency import saliency_rows
+from bench.sparsegpt import sparsegpt_rows
 from bench.speed import calibration_rows, extraction_rows, mask_rows
 from bench.structured import cost_rows, speed_rows
 from bench.table import Row, markdown, save
@@ -30,7 +31,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="alternating rounds per timing")
     parser.add_argument(
         "--only",
-        choices=["speed", "memory", "neurons", "saliency", "structured-export", "effect", "neuron-effect"],
+        choices=[
+            "speed",
+            "memory",
+            "neurons",
+            "saliency",
+            "sparsegpt",
+            "structured-export",
+            "effect",
+            "neuron-effect",
+        ],
         help="run one part",
     )
     parser.add_argument("--out", type=Path, default=Path("bench/results/bench.json"))
@@ -61,6 +71,9 @@ def main() -> None:
         for dtype in ("bfloat16", "float32"):
             rows += speed_rows(load(MODEL, dtype=dtype), options.rounds)
         rows += cost_rows(load(MODEL))
+    if options.only in (None, "sparsegpt"):
+        _say("sparsegpt")
+        rows += sparsegpt_rows(load(MODEL), contrast, max(3, options.rounds // 2))
     if options.only in (None, "effect"):
         _say("effect")
         rows += effect_rows(load(MODEL))

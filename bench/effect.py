@@ -9,9 +9,10 @@ from bench.table import Row
 from temperament.calibration import Contrast, resolve_contrast
 from temperament.evaluation import Evaluation, evaluate
 from temperament.language_model import LanguageModel
-from temperament.methods import MASK_METHODS
+from temperament.methods import MASK_METHODS, SPARSEGPT
 from temperament.personas import extract
 from temperament.report.tables import interval
+from temperament.signatures import Pair
 
 SPARSITY = "0.2"
 
@@ -38,10 +39,12 @@ def effect_rows(lm: LanguageModel) -> list[Row]:
 
 def _rows(lm: LanguageModel, calibration: Contrast, test: Contrast, label: str, *, aims: bool = False) -> list[Row]:
     rows: list[Row] = []
-    signatures = None
-    for method in MASK_METHODS:
-        found = extract(lm, calibration, method=method.name, sparsity=SPARSITY, signatures=signatures)
-        signatures = found.signatures
+    signatures: dict[str, Pair] = {}
+    methods = (*SPARSEGPT, *MASK_METHODS)
+    for method in methods:
+        known = signatures.get(method.kind)
+        found = extract(lm, calibration, method=method.name, sparsity=SPARSITY, signatures=known)
+        signatures[method.kind] = found.signatures
         result = evaluate(
             lm,
             found.plus,
@@ -49,10 +52,10 @@ def _rows(lm: LanguageModel, calibration: Contrast, test: Contrast, label: str, 
             test,
             measures=("separation", "auc", "perplexity"),
             controls=("random", "shuffled", "prompt"),
-            signatures=signatures,
+            signatures=found.signatures,
         )
         rows += _method_rows(result, f"{label}, {method.name}", aims=aims)
-        if method is MASK_METHODS[-1]:
+        if method is methods[-1]:
             prompt = result.controls["prompt"]
             rows.append(
                 Row(

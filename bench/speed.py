@@ -135,7 +135,7 @@ def extraction_rows(lm: LoadedModel, contrast: Contrast, rounds: int) -> list[Ro
             limit = 1.7 if method.name == "contrastive-sparse" else 0.8
             rows.append(Row(f"persona pair on disk, {method.name}", f"{size:.3f} MB", f"≤ {limit}", size <= limit))
 
-            spent = [_load_and_wear(lm, paths[0]) for _ in range(6)][1:]
+            spent = [load_and_wear(lm, paths[0]) for _ in range(6)][1:]
             value = statistics.median(spent)
             rows.append(Row(f"load and wear, {method.name}", f"{value:.2f} s", "≤ 1", value <= 1))
 
@@ -147,7 +147,7 @@ def extraction_rows(lm: LoadedModel, contrast: Contrast, rounds: int) -> list[Ro
     return rows
 
 
-def _load_and_wear(lm: LoadedModel, path: Path) -> float:
+def load_and_wear(lm: LoadedModel, path: Path) -> float:
     """Seconds from the file to the worn model; taking it off again is not counted."""
     start = time.perf_counter()
     with wear(lm, open_persona(path)):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from torch import nn
 
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
@@ -28,8 +29,21 @@ def refused(*parts: str) -> Iterator[None]:
 @contextmanager
 def counted_passes(lm: LoadedModel) -> Iterator[list[int]]:
     """A list that grows by one with every forward pass inside the block."""
+    with _counted(lm.model) as passes:
+        yield passes
+
+
+@contextmanager
+def counted_streams(lm: LoadedModel) -> Iterator[list[int]]:
+    """A list that grows by one with every batch for which any block runs, the model around it or not."""
+    with _counted(lm.module(lm.block(0))) as passes:
+        yield passes
+
+
+@contextmanager
+def _counted(module: nn.Module) -> Iterator[list[int]]:
     passes: list[int] = []
-    hook = lm.model.register_forward_hook(lambda *_: passes.append(1))
+    hook = module.register_forward_hook(lambda *_: passes.append(1))
     try:
         yield passes
     finally:

@@ -38,6 +38,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("contrastive-sparse", {"variant": "appendix-k"}),
     ("contrastive-sparse", {"variant": "released"}),
     ("contrastive-tilt", {}),
+    ("sparsegpt", {"scope": "row"}),
+    ("contrastive-sparsegpt", {"scope": "row", "block": 16}),
 ]
 CASES = [
     *(("llama", method, options) for method, options in VARIANTS),
@@ -186,7 +188,7 @@ def test_save_and_load(case: Case, tmp_path: Path) -> None:
         assert same(bits(case.lm.model), expected)
 
 
-def test_packed_masks_equal_the_recipe(case: Case, tmp_path: Path) -> None:
+def test_packed_masks_equal_those_found(case: Case, tmp_path: Path) -> None:
     packed = case.plus.packed(case.lm)
     assert isinstance(packed.edit, MaskEdit)
     assert packed.edit.recipe is None
@@ -375,4 +377,6 @@ def test_every_method_is_covered() -> None:
         "contrastive-wanda",
         "contrastive-sparse",
         "contrastive-tilt",
+        "sparsegpt",
+        "contrastive-sparsegpt",
     }

@@ -18,6 +18,7 @@ from torch import Tensor
 from temperament.container import read_container, write_container
 from temperament.errors import TemperamentError
 from temperament.personas import open_persona
+from temperament.personas.edits.compressed import deflated
 from temperament.personas.edits.subnetwork import packed_gaps
 from temperament.personas.file import FORMAT_VERSION
 
@@ -215,6 +216,11 @@ OWN: dict[str, dict[str, Edit]] = {
         "linears huge": lambda header, *_: header["mask"]["linears"].append(["huge", 2**40, 2**40]),
         "bits none": tensor("bits", lambda *_: None),
         "bits flipped": tensor("bits", flip_bit),
+        "bits not compressed": tensor("bits", lambda bits, _: torch.zeros(22, dtype=torch.uint8)),
+        "bits too many": tensor("bits", lambda *_: deflated(bytes(10**6), 1)),
+        "bits too few": tensor("bits", lambda *_: deflated(bytes(21), 1)),
+        "packing none": drop("mask", "packing"),
+        "packing unknown": put("mask", "packing", value="lzma"),
         "bits short": tensor("bits", lambda bits, _: bits[:-1]),
         "bits type": tensor("bits", lambda bits, _: bits.view(torch.int8)),
         "bits shape": tensor("bits", lambda bits, _: bits.unsqueeze(0)),

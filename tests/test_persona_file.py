@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as arrays
 from made import KINDS, made, prompt_persona, recipe_persona
 
 from temperament.calibration import NEUTRAL_PROMPT, Contrast, Example
+from temperament.container import read_container, write_container
 from temperament.methods import Recipe, SparsityPlan
 from temperament.methods.recipe import RULES
 from temperament.models import LoadedModel
@@ -126,6 +127,19 @@ def test_what_is_opened_is_what_was_saved(tmp_path_factory: pytest.TempPathFacto
 def test_saving_twice_gives_the_same_file(tmp_path: Path, kind: str) -> None:
     first, second = (made(kind).save(tmp_path / name).read_bytes() for name in ("a.persona", "b.persona"))
     assert first == second
+
+
+def test_packed_bits_of_files_that_do_not_compress_them(tmp_path: Path) -> None:
+    """As earlier versions wrote them."""
+    persona = made("packed")
+    path = persona.save(tmp_path / "packed.persona")
+    tensors, header = read_container(path, kind="file", remedy="none")
+    assert isinstance(persona.edit, MaskEdit)
+    assert persona.edit.packed is not None
+    del header["mask"]["packing"], header["sha256"]
+    flat = torch.cat([bits.flatten() for bits in persona.edit.packed.bits.values()])
+    write_container(path, {**tensors, "bits": flat}, header)
+    assert same(open_persona(path), persona)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import torch
 
 import temperament as tp
 from temperament.cli.main import run
+from temperament.methods import kept
+from temperament.personas import MaskEdit
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +62,29 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     measured = json.loads(capsys.readouterr().out)
     assert 15 < measured["measures"]["perplexity"]["base"] < 60
     assert measured["controls"]["unworn"]["perplexity"]["value"] == 1
+
+
+@pytest.mark.parametrize("method", ["sparsegpt", "contrastive-sparsegpt"])
+def test_sparsegpt(lm: tp.LanguageModel, method: str, tmp_path: Path) -> None:
+    """Masks by the full Hessians of the real model: their counts, the price of each, the file, the way back."""
+    pair = tp.extract(lm, tp.contrast("extraversion", limit=16), method=method, sparsity=0.2, folder=tmp_path)
+    masks = [persona.edit.masks(lm) for persona in pair if isinstance(persona.edit, MaskEdit)]
+    for linear in lm.linears:
+        plus, minus = (own.mask(linear) for own in masks)
+        assert plus is not None
+        assert minus is not None
+        size = plus.numel()
+        assert int(plus.sum()) == int(minus.sum()) == kept("0.2", size)
+        assert bool((plus | minus).all()) == (method == "contrastive-sparsegpt")
+    path = pair[0].save(tmp_path / "plus.persona")
+    assert path.stat().st_size < 11_000_000
+    singular = pair[0].provenance["hessians"]["singular"]
+    assert singular["down_proj"] == list(range(30)), "16 texts have fewer tokens than 1536"
+    before = {name: tensor.clone() for name, tensor in lm.model.state_dict().items()}
+    result = tp.evaluate(lm, *pair, limit=4, measures=("perplexity",), controls=())
+    cost = result.measures["perplexity"]
+    assert (cost.value < 1.1) == (method == "sparsegpt"), "contested weights are those the model needs most"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in lm.model.state_dict().items())
 
 
 def test_bundled_model_is_the_checked_file(lm: tp.LanguageModel) -> None:

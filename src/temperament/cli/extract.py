@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from temperament.atomic import ensure_folder
-from temperament.cli.console import err, out, print_json, progress_bar, working
+from temperament.cli.console import err, out, print_json, progress_bar, tell, working
 from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Limit, MaxTokens, Model, Revision, Source
 from temperament.errors import TemperamentError
 
@@ -70,8 +70,8 @@ def command(
     An interrupted run goes on where it stopped when it is started again.
     """
     from temperament.language_model import load
-    from temperament.methods import MaskMethod, SparsityPlan, find_method
-    from temperament.personas import extract
+    from temperament.methods import SparsityPlan, find_method
+    from temperament.personas import extract, notes_of
     from temperament.signatures import Writing
 
     if tokens not in ("response", "all"):
@@ -82,7 +82,7 @@ def command(
         own["threshold"] = str(threshold)
     row.read(own)
     plan: SparsityPlan | None = None
-    if isinstance(row, MaskMethod):
+    if row.sparsity is not None:
         plan = SparsityPlan.of({"default": row.sparsity if sparsity is None else sparsity, **shares})
     elif sparsity is not None or shares:
         raise TemperamentError(f"the method {method} has no sparsity", f"settings for --set: {row.settings}")
@@ -139,6 +139,8 @@ def command(
             f"note: only {fewest} tokens of a pole were counted; with few of them most neurons differ by chance",
             soft_wrap=True,
         )
+    for text in notes_of(found.details):
+        tell(text)
     if json_output:
         print_json(result)
         return

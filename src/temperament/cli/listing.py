@@ -84,7 +84,7 @@ def _methods() -> list[dict[str, Any]]:
             "score": method.equation,
             "about": method.summary,
             "settings": method.settings,
-            "sparsity": getattr(method, "sparsity", "–"),
+            "sparsity": method.sparsity or "–",
         }
         for method in METHODS
     ]

@@ -24,6 +24,7 @@ from temperament.evaluation.generation import Judge
 from temperament.evaluation.ledger import Ledger
 from temperament.evaluation.local_judge import contrast_judge, trait_judge
 from temperament.models import LoadedModel
+from temperament.personas import notes_of
 
 Progress = Callable[[str, int, int], None]
 Tell = Callable[[str], None]
@@ -59,6 +60,8 @@ def compare(
         try:
             with clock.timing(name, "extract"):
                 candidate = workshop.candidate(name)
+            for text in notes_of(candidate.details):
+                tell(f"{name}: {text}")
             entry, pairs[name], findings.answers[name] = one.entry(candidate)
             if name == PROMPT:
                 one.prompt = (candidate.plus, candidate.minus)

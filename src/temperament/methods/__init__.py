@@ -14,6 +14,7 @@ from temperament.methods.registry import (
     find_method,
 )
 from temperament.methods.select import keep_largest, kept
+from temperament.methods.sparsegpt_methods import SPARSEGPT, SparseGptMethod
 from temperament.methods.sparsity import SparsityPlan
 from temperament.methods.vectors import Shifts
 
@@ -22,12 +23,14 @@ __all__ = [
     "METHODS",
     "NEURONS",
     "SALIENCY",
+    "SPARSEGPT",
     "MaskMethod",
     "Method",
     "NeuronMethod",
     "Neurons",
     "Recipe",
     "Shifts",
+    "SparseGptMethod",
     "SparsityPlan",
     "VectorMethod",
     "build_mask",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,7 +20,8 @@ class Parameters(BaseModel):
 class Method:
     """One row of the table of methods: how it is named, explained and parametrised.
 
-    ``kind`` names what its personas are made of and so the way to them (see ``personas.kinds``).
+    ``kind`` names what its personas are made of and so the way to them (see ``personas.kinds``). ``sparsity`` is the
+    default share of weights that are pruned, None for a method that has no such share.
     """
 
     kind: ClassVar[str]
@@ -28,6 +29,7 @@ class Method:
     equation: str
     summary: str
     parameters: type[Parameters]
+    sparsity: str | None = field(default=None, kw_only=True)
 
     @property
     def settings(self) -> str:

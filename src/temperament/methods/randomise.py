@@ -29,13 +29,13 @@ def permutation(sites: Sequence[InputSite] | Sequence[NeuronSite], seed: int) ->
 
 def permute_ratio(plus: Recipe, minus: Recipe, order: Tensor) -> tuple[Recipe, Recipe]:
     """Permute the log-ratio of the two poles' vectors around their unpermuted geometric mean."""
-    first, second = _permuted_ratio(plus.vectors, minus.vectors, order)
+    first, second = permuted_ratio(plus.vectors, minus.vectors, order)
     return replace(plus, vectors=first), replace(minus, vectors=second)
 
 
 def permute_shared_ratio(plus: Recipe, minus: Recipe, order: Tensor) -> tuple[Recipe, Recipe]:
     """The same where both personas hold both poles' vectors."""
-    vectors = torch.stack(_permuted_ratio(plus.vectors[0], plus.vectors[1], order))
+    vectors = torch.stack(permuted_ratio(plus.vectors[0], plus.vectors[1], order))
     return replace(plus, vectors=vectors), replace(minus, vectors=vectors)
 
 
@@ -60,7 +60,8 @@ def permute_difference(plus: Recipe, minus: Recipe, order: Tensor) -> tuple[Reci
     return permuted(plus), permuted(minus)
 
 
-def _permuted_ratio(plus: Tensor, minus: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+def permuted_ratio(plus: Tensor, minus: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+    """Two vectors (…, inputs) whose log-ratio is permuted and whose geometric mean stays."""
     least = torch.finfo(torch.float32).tiny
     first, second = plus.double().clamp_min(least).log(), minus.double().clamp_min(least).log()
     middle, half = (first + second) / 2, ((first - second) / 2)[..., order]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -21,6 +21,7 @@ from temperament.methods.neurons import RELEASED_LEAST, Variant, choose
 from temperament.methods.randomise import permute_difference, permute_ratio, permute_shared_ratio, permute_whole
 from temperament.methods.recipe import Recipe
 from temperament.methods.sparse import damped_diagonal, sparse_importance
+from temperament.methods.sparsegpt_methods import SPARSEGPT
 from temperament.methods.vectors import Shifts, mean_difference, probe_heads
 from temperament.methods.wanda import Statistic, wanda_importance
 from temperament.models import InputSite, LinearSite, LoadedModel
@@ -149,12 +150,12 @@ class HeadParameters(StateParameters):
 
 @dataclass(frozen=True)
 class MaskMethod(Method):
-    """A method whose personas are masks: its recipe per pole, its random control, its default sparsity."""
+    """A method whose personas are masks: its recipe per pole, and its random control."""
 
     kind: ClassVar[str] = "masks"
     recipe: Callable[[SignaturePair, Sequence[InputSite], Pole, Any], Recipe]
     randomise: Callable[[Recipe, Recipe, Tensor], tuple[Recipe, Recipe]]
-    sparsity: str = "0.5"
+    sparsity: str = field(default="0.5", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -341,7 +342,7 @@ VECTORS: tuple[VectorMethod, ...] = (
     ),
 )
 
-METHODS: tuple[Method, ...] = (*MASK_METHODS, NEURONS, *VECTORS, SALIENCY, *BASELINES)
+METHODS: tuple[Method, ...] = (*MASK_METHODS, *SPARSEGPT, NEURONS, *VECTORS, SALIENCY, *BASELINES)
 
 
 def find_method(name: str) -> Method:

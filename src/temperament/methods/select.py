@@ -41,12 +41,23 @@ def keep_largest(score: Tensor, count: int) -> Tensor:
         return torch.zeros_like(score, dtype=torch.bool)
     if count >= columns:
         return torch.ones_like(score, dtype=torch.bool)
-    threshold = _kth_largest(score, count)
+    return _from(score, _kth_largest(score, count), torch.full((len(score),), count, device=score.device))
+
+
+def keep_largest_by_row(score: Tensor, counts: Tensor) -> Tensor:
+    """``keep_largest`` with a count of its own for every row, (rows,) int64 from 0 to the number of columns."""
+    columns = score.shape[1]
+    place = (columns - counts).clamp_max(columns - 1).unsqueeze(1)
+    return _from(score, score.sort(1).values.gather(1, place), counts)
+
+
+def _from(score: Tensor, threshold: Tensor, counts: Tensor) -> Tensor:
+    """Mark what is above the threshold of its row, and from the left as many that equal it as there is room for."""
     mask = score >= threshold
-    crowded = mask.sum(1) > count
-    if crowded.any():  # more entries equal the threshold than there is room for
+    crowded = mask.sum(1) > counts
+    if crowded.any():
         above, ties = score[crowded] > threshold[crowded], score[crowded] == threshold[crowded]
-        room = count - above.sum(1, keepdim=True)
+        room = counts[crowded].unsqueeze(1) - above.sum(1, keepdim=True)
         mask[crowded] = above | (ties & (ties.cumsum(1) <= room))
     return mask
 

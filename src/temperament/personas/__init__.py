@@ -11,7 +11,7 @@ from temperament.personas.edits import (
     SubnetworkEdit,
     VectorEdit,
 )
-from temperament.personas.extract import Extraction, extract
+from temperament.personas.extract import Extraction, extract, notes_of
 from temperament.personas.file import open_persona, save_persona
 from temperament.personas.masks import PackedMasks
 from temperament.personas.mix import mix
@@ -41,6 +41,7 @@ __all__ = [
     "extract",
     "mask_statistics",
     "mix",
+    "notes_of",
     "open_persona",
     "package_versions",
     "read_plan",

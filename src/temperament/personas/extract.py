@@ -26,7 +26,8 @@ from temperament.signatures.collect import Progress, Tokens
 class Extraction:
     """Two opposite personas, the signatures they were computed from, seconds per stage, and what was found.
 
-    ``details`` has one key, the kind of the method (such as ``masks``), with statistics of the edit.
+    ``details`` has one key, the kind of the method (such as ``masks``), with statistics of the edit; what a user must
+    be told are its ``notes`` (see ``notes_of``).
     """
 
     plus: Persona
@@ -79,6 +80,11 @@ def extract(
     plus, minus, details = kind.pair(lm, task, signatures, data.name, origin)
     seconds[kind.name] = time.perf_counter() - start
     return Extraction(plus, minus, signatures, seconds, details)
+
+
+def notes_of(details: Mapping[str, Any]) -> list[str]:
+    """What of the details of an extraction its user must be told."""
+    return [text for facts in details.values() for text in facts.get("notes", ())]
 
 
 def _check_signatures(signatures: Pair, kind: MethodKind[Any], expected: Mapping[str, str]) -> None:

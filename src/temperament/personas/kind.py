@@ -110,6 +110,20 @@ def without_sparsity(task: Task) -> None:
         )
 
 
+def with_sparsity(lm: LoadedModel, task: Task) -> Task:
+    """The task with its sparsity as a plan that fits the model; default: the method's."""
+    plan = SparsityPlan.of((task.method.sparsity or "0") if task.sparsity is None else task.sparsity)
+    plan.check(lm.linears)
+    return replace(task, sparsity=plan)
+
+
+def plan_of(task: Task) -> SparsityPlan:
+    """The sparsity of a prepared task."""
+    if not isinstance(task.sparsity, SparsityPlan):
+        raise ValueError("the task was not prepared")
+    return task.sparsity
+
+
 def texts_of(task: Task) -> Contrast:
     """The texts of a task; an error if its data are a role to play."""
     if isinstance(task.data, RolePlay):

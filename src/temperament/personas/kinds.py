@@ -13,6 +13,7 @@ from temperament.personas.mask_personas import MaskKind
 from temperament.personas.neuron_personas import NeuronKind
 from temperament.personas.persona import Persona
 from temperament.personas.saliency_personas import SaliencyKind
+from temperament.personas.sparsegpt_personas import SparseGptKind
 from temperament.personas.vector_personas import VectorKind
 
 #: By the name that ``Method.kind`` refers to.
@@ -20,6 +21,7 @@ METHOD_KINDS: dict[str, MethodKind[Any]] = {
     kind.name: kind
     for kind in (
         MaskKind(),
+        SparseGptKind(),
         NeuronKind(),
         VectorKind(),
         SaliencyKind(),

@@ -22,7 +22,7 @@ from temperament.personas.edits import LoraEdit
 from temperament.personas.edits.lora import CONFIG, WEIGHTS
 from temperament.personas.kind import Origin, Poles, Task, method_of, with_edits
 from temperament.personas.persona import Persona
-from temperament.personas.text_kind import TextKind
+from temperament.personas.text_kind import TextKind, with_folder
 from temperament.personas.train_adapter import check_peft, steps_of, train_adapter, write_adapter
 from temperament.signatures import Pair
 from temperament.signatures.collect import Progress
@@ -41,7 +41,7 @@ class LoraKind(TextKind):
         return super().prepare(lm, task)
 
     def collect(self, lm: LoadedModel, task: Task, folder: Path | None, progress: Progress | None) -> TextPair:
-        pair = _with_folder(super().collect(lm, task, folder, None))
+        pair = with_folder(super().collect(lm, task, folder, None))
         lora_adapters(lm, pair, task.parameters, progress)
         return pair
 
@@ -75,7 +75,7 @@ def lora_pair(
     lm: LoadedModel, parameters: LoraParameters, pair: TextPair, name: str, origin: Origin
 ) -> tuple[Persona, Persona, dict[str, Any]]:
     """Adapters of both poles as personas, and how their training went; finished ones are taken from the folder."""
-    pair = _with_folder(pair)
+    pair = with_folder(pair)
     found = lora_adapters(lm, pair, parameters)
     scaling = parameters.alpha / parameters.rank
     plus, minus = (
@@ -158,14 +158,6 @@ def _figures(record: dict[str, Any], epochs: int) -> dict[str, Any]:
     each = len(losses) // epochs
     means = [sum(losses[begin : begin + each]) / each for begin in range(0, len(losses), each)]
     return {"steps": len(losses), "seconds": record["seconds"], "loss_by_epoch": means}
-
-
-def _with_folder(pair: TextPair) -> TextPair:
-    """The pair with a folder to train in; a temporary one lasts as long as the pair and its personas."""
-    if pair.folder is not None:
-        return pair
-    temporary = TemporaryDirectory(prefix="temperament-")
-    return replace(pair, folder=Path(temporary.name), temporary=temporary)
 
 
 def _edit(persona: Persona) -> LoraEdit:

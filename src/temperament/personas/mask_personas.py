@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from temperament.methods import MASK_METHODS, MaskMethod, Method, Recipe, Sparsi
 from temperament.methods.randomise import permutation, permute_ratio
 from temperament.models import LoadedModel
 from temperament.personas.edits import MaskEdit
-from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of, texts_of
+from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of, plan_of, texts_of, with_sparsity
 from temperament.personas.masks import build_masks
 from temperament.personas.overlap import mask_statistics
 from temperament.personas.persona import Persona
@@ -29,9 +28,7 @@ class MaskKind(MethodKind[SignaturePair]):
 
     def prepare(self, lm: LoadedModel, task: Task) -> Task:
         texts_of(task)
-        plan = SparsityPlan.of(_method(task.method).sparsity if task.sparsity is None else task.sparsity)
-        plan.check(lm.linears)
-        return replace(task, sparsity=plan)
+        return with_sparsity(lm, task)
 
     def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:
         return signature_provenance(lm, texts_of(task), task.tokens, task.seed)
@@ -50,9 +47,7 @@ class MaskKind(MethodKind[SignaturePair]):
     def pair(
         self, lm: LoadedModel, task: Task, pair: SignaturePair, name: str, origin: Origin
     ) -> tuple[Persona, Persona, dict[str, Any]]:
-        if not isinstance(task.sparsity, SparsityPlan):
-            raise ValueError("the task was not prepared")
-        plus, minus = _poles(lm, _method(task.method), task.parameters, task.sparsity, pair, name, origin)
+        plus, minus = _poles(lm, _method(task.method), task.parameters, plan_of(task), pair, name, origin)
         return plus, minus, {"masks": mask_statistics(lm, _edit(plus).masks(lm), _edit(minus).masks(lm))}
 
     def rebuild(self, lm: LoadedModel, pair: SignaturePair, plus: Persona, minus: Persona) -> Poles:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from temperament.calibration import Example
 from temperament.errors import TemperamentError
@@ -47,8 +49,9 @@ class TextKind(MethodKind[TextPair]):
             plus, minus, _ = self.texts(task)
             found = TextPair(plus, minus, provenance, self.groups(task), {})
             for pole, texts in (("plus", plus), ("minus", minus)):
-                items = encode_all(lm, texts, "response")
-                found.tokens[pole] = sum(len(item.ids) - item.start for item in items)  # type: ignore[index]
+                items = encode_all(lm, texts, task.tokens)
+                begins = [0 if task.tokens == "all" else item.start for item in items]
+                found.tokens[pole] = sum(len(item.ids) for item in items) - sum(begins)  # type: ignore[index]
             if folder:
                 found = save_texts(found, folder)
         return found
@@ -59,3 +62,11 @@ class TextKind(MethodKind[TextPair]):
 
     def load(self, folder: Path) -> TextPair:
         return load_texts(folder)
+
+
+def with_folder(pair: TextPair) -> TextPair:
+    """The pair with a folder to keep work in; a temporary one lasts as long as the pair and its personas."""
+    if pair.folder is not None:
+        return pair
+    temporary = TemporaryDirectory(prefix="temperament-")
+    return replace(pair, folder=Path(temporary.name), temporary=temporary)

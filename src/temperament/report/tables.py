@@ -163,6 +163,19 @@ def _mask_facts(masks: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _sparsegpt_facts(found: Mapping[str, Any]) -> dict[str, str]:
+    reports = found["hessians"].items()
+    singular = {pole: sum(map(len, own["singular"].values())) for pole, own in reports}
+    return {
+        **_mask_facts(found),
+        "Hessians": "; ".join(
+            f"{pole} {own['count']}, {singular[pole]} singular without damping, damping raised for "
+            f"{len(own['raised'])} Linears"
+            for pole, own in reports
+        ),
+    }
+
+
 def _neuron_facts(neurons: Mapping[str, Any]) -> dict[str, str]:
     facts = {"neurons": f"{neurons['plus']} of the plus pole, {neurons['minus']} of the minus pole"}
     facts |= {f"by layer, {pole}": " ".join(map(str, neurons["by_layer"][pole])) for pole in ("plus", "minus")}
@@ -202,6 +215,7 @@ def _subnetwork_facts(subnetwork: Mapping[str, Any]) -> dict[str, str]:
 #: How the statistics of each kind of edit are worded.
 _KINDS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     "masks": _mask_facts,
+    "sparsegpt": _sparsegpt_facts,
     "neurons": _neuron_facts,
     "vectors": _vector_facts,
     "lora": _lora_facts,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
@@ -18,12 +19,16 @@ from temperament.errors import TemperamentError
 from temperament.methods import Recipe, SparsityPlan
 from temperament.methods.recipe import RULES, Rule
 from temperament.models import LoadedModel
+from temperament.personas.edits.compressed import deflated, inflated
 from temperament.personas.edits.edit import Content, expect_tensors
 from temperament.personas.masks import MaskDigest, PackedMasks, build_masks, mask_builder
 
 
 class MaskHeader(BaseModel):
-    """How the mask is stored: ``rule`` (and ``block``) of a recipe, or ``linears`` of packed bits."""
+    """How the mask is stored: ``rule`` (and ``block``) of a recipe, or ``linears`` of packed bits.
+
+    ``packing`` is how the bits are compressed; files of earlier versions do not.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     sparsity: dict[str, str]
@@ -31,9 +36,10 @@ class MaskHeader(BaseModel):
     rule: str | None = None
     block: int | None = Field(default=None, ge=2)
     linears: list[tuple[str, int, int]] | None = None
+    packing: Literal["zlib"] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MaskEdit:
     """A mask over the Linears of one model: a recipe from which it is rebuilt, or packed bits.
 
@@ -47,9 +53,7 @@ class MaskEdit:
     checksum: str
     recipe: Recipe | None = None
     packed: PackedMasks | None = None
-    _built: WeakKeyDictionary[LoadedModel, PackedMasks] = field(
-        default_factory=WeakKeyDictionary, compare=False, repr=False
-    )
+    _built: WeakKeyDictionary[LoadedModel, PackedMasks] = field(default_factory=WeakKeyDictionary, repr=False)
 
     def masks(self, lm: LoadedModel) -> PackedMasks:
         """The masks for this model, built on first use; a checksum mismatch is an error."""
@@ -98,6 +102,12 @@ class MaskEdit:
     def identity(self) -> str:
         return self.checksum
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MaskEdit) and self.identity == other.identity
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
     def check_strength(self, name: str, strength: float) -> None:
         if not 0 <= strength <= 1:
             raise TemperamentError(
@@ -122,10 +132,10 @@ class MaskEdit:
         if self.packed is None:
             raise ValueError("a mask edit needs a recipe or packed bits")
         shapes = [(name, *bits.shape) for name, bits in self.packed.bits.items()]
-        flat = [bits.flatten() for bits in self.packed.bits.values()]
-        bits = torch.cat(flat) if flat else torch.empty(0, dtype=torch.uint8)
-        header = MaskHeader(sparsity=sparsity, checksum=self.checksum, linears=shapes)
-        return Content({"bits": bits}, header.model_dump(exclude_none=True))
+        data = b"".join(bits.numpy().tobytes() for bits in self.packed.bits.values())
+        header = MaskHeader(sparsity=sparsity, checksum=self.checksum, linears=shapes, packing="zlib")
+        # at a sparsity of .2 a quarter smaller; a higher level gains a hundredth and takes six times as long
+        return Content({"bits": deflated(data, 1)}, header.model_dump(exclude_none=True))
 
     @staticmethod
     def read(content: Content, pole: Pole) -> MaskEdit:
@@ -133,7 +143,7 @@ class MaskEdit:
         mask = MaskHeader.model_validate_json(content.json)
         expect_tensors(content, "bits" if mask.rule is None else "importance")
         sparsity = SparsityPlan.of(mask.sparsity)
-        if (mask.rule is None) == (mask.linears is None):
+        if (mask.rule is None) == (mask.linears is None) or (mask.packing and mask.rule):
             raise ValueError("a mask is either a rule or a list of Linears")
         if mask.rule is not None:
             if mask.rule not in RULES:
@@ -154,7 +164,13 @@ def _required(recipe: Recipe | None) -> Recipe:
 def _unpacked(mask: MaskHeader, bits: Tensor) -> PackedMasks:
     shapes = mask.linears or []
     sizes = [math.prod(shape) for _, *shape in shapes]
-    if any(min(shape) < 1 for _, *shape in shapes) or sum(sizes) != len(bits):
+    if any(min(shape) < 1 for _, *shape in shapes):
+        raise ValueError("a listed Linear has no weights")
+    if mask.packing:
+        bits = torch.from_numpy(
+            np.frombuffer(inflated(bits, sum(sizes), f"{sum(sizes)} bytes of bits"), np.uint8).copy()
+        )
+    if sum(sizes) != len(bits):
         raise ValueError("the packed bits do not fit the listed Linears")
     parts = torch.split(bits, sizes) if sizes else ()
     packed = PackedMasks(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from temperament.calibration import Pole
 from temperament.container import checked_tensor
 from temperament.errors import TemperamentError
 from temperament.models import LinearSite, LoadedModel
+from temperament.personas.edits.compressed import deflated, inflated
 from temperament.personas.edits.edit import Content, expect_tensors
 from temperament.personas.masks import pack
 
@@ -151,17 +151,11 @@ def packed_gaps(positions: Tensor) -> Tensor:
     """Ascending positions as the gaps between them, byte plane by byte plane, compressed; uint8."""
     gaps = np.diff(positions.numpy(), prepend=-1) - 1
     planes = gaps.astype("<u8").view(np.uint8).reshape(-1, _PLANES).T
-    return torch.from_numpy(np.frombuffer(zlib.compress(planes.tobytes(), 9), dtype=np.uint8).copy())
+    return deflated(planes.tobytes(), 9)
 
 
 def unpacked_gaps(packed: Tensor, count: int) -> Tensor:
     """The inverse of ``packed_gaps``; ValueError unless exactly ``count`` gaps are held."""
-    stream = zlib.decompressobj()
-    try:
-        data = stream.decompress(packed.numpy().tobytes(), _PLANES * count)
-    except (zlib.error, OverflowError, MemoryError) as error:
-        raise ValueError(f"the positions cannot be unpacked ({error})") from None
-    if len(data) != _PLANES * count or not stream.eof or stream.unused_data:
-        raise ValueError(f"other than {count} positions are held")
+    data = inflated(packed, _PLANES * count, f"{count} positions")
     gaps = np.frombuffer(data, dtype=np.uint8).reshape(_PLANES, -1).T.copy().view("<u8").ravel()
     return torch.from_numpy(np.cumsum(gaps.astype(np.int64) + 1) - 1)

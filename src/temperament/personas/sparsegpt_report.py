@@ -1,0 +1,64 @@
+"""What was done to Hessians that have no inverse, as plain values and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from temperament.calibration import Pole
+from temperament.calibration.contrast import POLES
+from temperament.models import InputSite, LoadedModel
+from temperament.personas.sparsegpt_masks import Chosen
+
+
+def report_of(lm: LoadedModel, chosen: Chosen, pole: Pole, asked: float) -> dict[str, Any]:
+    """What was done to the Hessians of a pole, as plain JSON values.
+
+    ``singular`` lists, by kind of Linear, the layers whose H alone has no inverse, as with fewer different tokens than
+    inputs. ``raised`` maps each Linear for which λ was not enough to what was.
+    """
+    index = POLES.index(pole)
+    sites = {site.name: site for site in lm.inputs}
+    singular: dict[str, list[int]] = {}
+    raised: dict[str, float] = {}
+    total = 0
+    for layer in chosen.layers:
+        total += len(layer.damping)
+        for name, used in layer.damping.items():
+            if layer.singular[name][index]:
+                singular.setdefault(_kinds(lm, sites[name]), []).append(sites[name].layer)
+            if used[index] > asked:
+                raised |= dict.fromkeys(sites[name].linears, used[index])
+    return {"count": total, "damping": asked, "singular": singular, "raised": raised}
+
+
+def _kinds(lm: LoadedModel, site: InputSite) -> str:
+    return ", ".join(linear.kind for linear in lm.linears if linear.input.name == site.name)
+
+
+def notes(reports: Mapping[Pole, Mapping[str, Any]]) -> list[str]:
+    """What a user must be told about the Hessians of either pole."""
+    found = []
+    for pole, report in reports.items():
+        if report["singular"]:
+            where = "; ".join(f"{kind} of layers {_ranges(layers)}" for kind, layers in report["singular"].items())
+            number = sum(map(len, report["singular"].values()))
+            found.append(
+                f"{pole}: {number} of {report['count']} Hessians are singular by themselves (fewer different tokens "
+                f"than inputs) and rest on their damping of {report['damping']:g}: {where}"
+            )
+        if report["raised"]:
+            where = ", ".join(f"{name} {share:g}" for name, share in report["raised"].items())
+            found.append(f"{pole}: the damping of {report['damping']:g} was not enough and was raised: {where}")
+    return found
+
+
+def _ranges(layers: Sequence[int]) -> str:
+    """0-3, 5 for 0, 1, 2, 3, 5."""
+    parts: list[list[int]] = []
+    for layer in layers:
+        if parts and layer == parts[-1][-1] + 1:
+            parts[-1].append(layer)
+        else:
+            parts.append([layer])
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
