@@ -327,8 +327,8 @@ OWN: dict[str, dict[str, Edit]] = {
         "part infinite": lambda header, *_: header["mixture"]["parts"][1].update(strength=math.inf),
         "part damaged": tensor("0.bits", flip_bit),
         "bits none": tensor("0.bits", lambda *_: None),
-        "tensor of no part": lambda _, tensors, __: tensors.update({"2.bits": tensors["0.bits"]}),
-        "tensor of nothing": lambda _, tensors, __: tensors.update({"bits": tensors["0.bits"]}),
+        "tensor of no part": lambda _, tensors, __: tensors.update({"2.bits": tensors["0.bits"].clone()}),
+        "tensor of nothing": lambda _, tensors, __: tensors.update({"bits": tensors["0.bits"].clone()}),
     },
     "prompt": {
         "prompt none": drop("prompt"),

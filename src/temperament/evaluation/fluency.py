@@ -146,7 +146,7 @@ def excess_repeat(worn: Sequence[str], base: Sequence[str]) -> float:
     before, after = (repeat_share(answers, seed=0).value for answers in (base, worn))
     if math.isnan(before):
         return 0.0
-    return 1.0 if math.isnan(after) else after - before
+    return 1.0 if math.isnan(after) else float(after - before)
 
 
 def longest_repeat(words: Sequence[str]) -> int:
