@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -57,14 +57,20 @@ def unpack(bits: Tensor, columns: int, device: torch.device | str = "cpu") -> Te
 
 
 @torch.no_grad()
-def build_masks(lm: LoadedModel, recipe: Recipe, sparsity: SparsityPlan) -> PackedMasks:
-    """Rebuild every mask of a recipe on the device of the model, from its unedited weights."""
+def build_masks(
+    lm: LoadedModel, recipe: Recipe, sparsity: SparsityPlan, unmasked: Iterable[str] = ()
+) -> PackedMasks:
+    """Rebuild every mask of a recipe on the device of the model, from its unedited weights.
+
+    Linears of the experts named ``unmasked`` get none.
+    """
     if recipe.vectors.shape[1] != lm.width:
         raise TemperamentError(
             f"the persona has importances for {recipe.vectors.shape[1]} inputs, the model has {lm.width}",
             "wear it on the model it was made from",
         )
     sparsity.check(lm.linears)
+    unmasked = frozenset(unmasked)
     vectors = recipe.vectors.to(lm.device)
 
     def build(linear: LinearSite) -> Tensor:
@@ -72,7 +78,15 @@ def build_masks(lm: LoadedModel, recipe: Recipe, sparsity: SparsityPlan) -> Pack
             build_mask(lm.base_weight(linear), recipe, vectors[:, linear.input.slice], sparsity.sparsity(linear))
         )
 
-    chosen = [linear for linear in lm.linears if sparsity.sparsity(linear) > 0]
+    left = unmasked - {site.expert for site in lm.inputs}
+    if left:
+        raise TemperamentError(
+            f"the persona leaves experts unmasked that the model does not have, such as {min(left)}",
+            "wear it on the model it was made from",
+        )
+    chosen = [
+        linear for linear in lm.linears if linear.input.expert not in unmasked and sparsity.sparsity(linear) > 0
+    ]
     return PackedMasks({linear.name: bits for linear, bits in zip(chosen, _over(lm, build, chosen), strict=True)})
 
 

@@ -33,8 +33,14 @@ class NeuronKind(MethodKind[NeuronSignaturePair]):
     name = "neurons"
     statistics = NeuronSignaturePair
 
-    def prepare(self, lm: LoadedModel, task: Task) -> Task:  # noqa: ARG002 - every model has neurons
+    def prepare(self, lm: LoadedModel, task: Task) -> Task:
         without_sparsity(task)
+        if not lm.neurons:
+            raise TemperamentError(
+                f"the method neurons does not work on {lm.family.name} models: the neurons of an expert see only the "
+                "tokens that are routed to it",
+                "use contrastive-saliency, a mask method, vector or heads",
+            )
         return task
 
     def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:

@@ -22,7 +22,10 @@ from temperament.personas.masks import PackedMasks, build_masks
 
 
 class MaskHeader(BaseModel):
-    """How the mask is stored: ``rule`` (and ``block``) of a recipe, or ``linears`` of packed bits."""
+    """How the mask is stored: ``rule`` (and ``block``) of a recipe, or ``linears`` of packed bits.
+
+    ``unmasked`` names experts whose Linears have no mask.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     sparsity: dict[str, str]
@@ -30,13 +33,15 @@ class MaskHeader(BaseModel):
     rule: str | None = None
     block: int | None = Field(default=None, ge=2)
     linears: list[tuple[str, int, int]] | None = None
+    unmasked: list[str] | None = Field(default=None, min_length=1)
 
 
 @dataclass(frozen=True)
 class MaskEdit:
     """A mask over the Linears of one model: a recipe from which it is rebuilt, or packed bits.
 
-    ``checksum`` is the SHA-256 of the packed masks; rebuilding checks it.
+    ``checksum`` is the SHA-256 of the packed masks; rebuilding checks it. ``unmasked`` names experts that stay as they
+    are, because the texts hardly reached them.
     """
 
     kind: ClassVar[str] = "mask"
@@ -46,6 +51,7 @@ class MaskEdit:
     checksum: str
     recipe: Recipe | None = None
     packed: PackedMasks | None = None
+    unmasked: tuple[str, ...] = ()
     _built: WeakKeyDictionary[LoadedModel, PackedMasks] = field(
         default_factory=WeakKeyDictionary, compare=False, repr=False
     )
@@ -54,7 +60,7 @@ class MaskEdit:
         """The masks for this model, built on first use; a checksum mismatch is an error."""
         built = self._built.get(lm)
         if built is None:
-            built = self.packed or build_masks(lm, _required(self.recipe), self.sparsity)
+            built = self.packed or build_masks(lm, _required(self.recipe), self.sparsity, self.unmasked)
             if built.checksum != self.checksum:
                 raise TemperamentError(
                     "the mask rebuilt from this persona differs from the one that was saved",
@@ -87,21 +93,23 @@ class MaskEdit:
         mask: dict[str, Any] = {"form": form, "sparsity": self.sparsity.as_json(), "checksum": self.checksum}
         if self.recipe:
             mask |= {"vectors": len(self.recipe.vectors), "inputs": self.recipe.vectors.shape[1]}
+        if self.unmasked:
+            mask["unmasked experts"] = len(self.unmasked)
         return {"mask": mask}
 
     def content(self) -> Content:
-        sparsity = self.sparsity.as_json()
+        shared: dict[str, Any] = {"sparsity": self.sparsity.as_json(), "checksum": self.checksum}
+        if self.unmasked:
+            shared["unmasked"] = list(self.unmasked)
         if self.recipe is not None:
-            header = MaskHeader(
-                sparsity=sparsity, checksum=self.checksum, rule=self.recipe.rule, block=self.recipe.block
-            )
+            header = MaskHeader(**shared, rule=self.recipe.rule, block=self.recipe.block)
             return Content({"importance": self.recipe.vectors}, header.model_dump(exclude_none=True))
         if self.packed is None:
             raise ValueError("a mask edit needs a recipe or packed bits")
         shapes = [(name, *bits.shape) for name, bits in self.packed.bits.items()]
         flat = [bits.flatten() for bits in self.packed.bits.values()]
         bits = torch.cat(flat) if flat else torch.empty(0, dtype=torch.uint8)
-        header = MaskHeader(sparsity=sparsity, checksum=self.checksum, linears=shapes)
+        header = MaskHeader(**shared, linears=shapes)
         return Content({"bits": bits}, header.model_dump(exclude_none=True))
 
     @staticmethod
@@ -110,6 +118,7 @@ class MaskEdit:
         mask = MaskHeader.model_validate_json(content.json)
         expect_tensors(content, "bits" if mask.rule is None else "importance")
         sparsity = SparsityPlan.of(mask.sparsity)
+        unmasked = tuple(mask.unmasked or ())
         if (mask.rule is None) == (mask.linears is None):
             raise ValueError("a mask is either a rule or a list of Linears")
         if mask.rule is not None:
@@ -117,9 +126,9 @@ class MaskEdit:
                 raise ValueError(f"unknown mask rule {mask.rule!r}")
             rule: Rule = mask.rule
             vectors = checked_tensor(content.tensors, "importance", torch.float32, 2)
-            return MaskEdit(sparsity, mask.checksum, recipe=Recipe(rule, pole, vectors, mask.block))
+            return MaskEdit(sparsity, mask.checksum, recipe=Recipe(rule, pole, vectors, mask.block), unmasked=unmasked)
         packed = _unpacked(mask, checked_tensor(content.tensors, "bits", torch.uint8, 1))
-        return MaskEdit(sparsity, mask.checksum, packed=packed)
+        return MaskEdit(sparsity, mask.checksum, packed=packed, unmasked=unmasked)
 
 
 def _required(recipe: Recipe | None) -> Recipe:
