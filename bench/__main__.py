@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from bench.effect import effect_rows, public_file
+from bench.experts import expert_rows
 from bench.memory import memory_rows
 from bench.neurons import neuron_effect_rows, neuron_rows
 from bench.saliency import saliency_rows
@@ -28,7 +29,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="alternating rounds per timing")
     parser.add_argument(
-        "--only", choices=["speed", "memory", "neurons", "saliency", "effect", "neuron-effect"], help="run one part"
+        "--only",
+        choices=["speed", "memory", "neurons", "saliency", "experts", "effect", "neuron-effect"],
+        help="run one part",
     )
     parser.add_argument("--out", type=Path, default=Path("bench/results/bench.json"))
     options = parser.parse_args()
@@ -53,6 +56,9 @@ def main() -> None:
     if options.only in (None, "saliency"):
         _say("saliency")
         rows += saliency_rows(load(MODEL), contrast, max(3, options.rounds // 2))
+    if options.only in (None, "experts"):
+        _say("experts")
+        rows += expert_rows(contrast, max(3, options.rounds // 2))
     if options.only in (None, "effect"):
         _say("effect")
         rows += effect_rows(load(MODEL))

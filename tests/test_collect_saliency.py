@@ -283,7 +283,9 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int, error: type[Bas
     monkeypatch.setattr(COLLECTING, "products", failing)
 
 
-@pytest.mark.parametrize(("memory", "calls"), [(2**30, 0), (2**30, 5), (2**30, 14), (2**30, 40), (ONE_LAYER, 38), (ONE_LAYER, 50)])
+@pytest.mark.parametrize(
+    ("memory", "calls"), [(2**30, 0), (2**30, 5), (2**30, 14), (2**30, 40), (ONE_LAYER, 38), (ONE_LAYER, 50)]
+)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_collection_goes_on_where_it_was(
     tiny_llama: LoadedModel,

@@ -252,7 +252,9 @@ class _Finder:
 
     def _named(self, layer: int, part: Part, prefix: str, group: tuple[str, ...]) -> None:
         modules = {f"{prefix}.{path}": submodule(self._model, f"{prefix}.{path}") for path in group}
-        found = {name: module for name, module in modules.items() if module is not None and _is_floating(module, "weight", 2)}
+        found = {
+            name: module for name, module in modules.items() if module is not None and _is_floating(module, "weight", 2)
+        }
         if len(found) == len(modules):
             self._add(layer, part, found)
         self.missing += [name for name in modules if name not in found]

@@ -54,7 +54,8 @@ class LoadedModel:
     """A transformers model and tokenizer with the family's sites resolved.
 
     ``model`` and ``tokenizer`` are the plain transformers objects. ``linears`` are the edit targets: every Linear
-    in attention and MLP, those of experts included; never embeddings, LM head or routers. ``system_prompt`` is set while a prompt persona is worn.
+    in attention and MLP, those of experts included; never embeddings, LM head or routers. ``system_prompt`` is set
+    while a prompt persona is worn.
     """
 
     def __init__(

@@ -26,20 +26,17 @@ class Experts:
         return tuple(name for name, seen in self.tokens.items() if min(seen.values()) < self.least)
 
     def as_json(self) -> dict[str, Any]:
-        """What a report and a persona file say; ``fewest`` and ``most`` are tokens that one expert saw of a pole."""
+        """What a report and a persona file say; ``tokens`` are the fewest and the most that an expert saw of a pole."""
         counts = {pole: [seen[pole] for seen in self.tokens.values()] for pole in POLES}
         return {
-            "least_tokens": self.least,
             "of": len(self.tokens),
+            "least_tokens": self.least,
             "unmasked": list(self.rare),
-            "fewest": {pole: min(values) for pole, values in counts.items()},
-            "most": {pole: max(values) for pole, values in counts.items()},
+            "tokens": {str(pole): [min(values), max(values)] for pole, values in counts.items()},
         }
 
 
-def seen_experts(
-    lm: LoadedModel, pair: SignaturePair | SaliencyPair, parameters: ExpertParameters
-) -> Experts | None:
+def seen_experts(lm: LoadedModel, pair: SignaturePair | SaliencyPair, parameters: ExpertParameters) -> Experts | None:
     """What the texts of a pair showed each expert; None for a model without experts."""
     tokens: dict[str, dict[Pole, int]] = {}
     for site in lm.inputs:

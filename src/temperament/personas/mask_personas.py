@@ -55,7 +55,14 @@ class MaskKind(MethodKind[SignaturePair]):
         experts = seen_experts(lm, pair, task.parameters)
         unmasked = experts.rare if experts else ()
         plus, minus = _poles(
-            lm, _method(task.method), task.parameters, task.sparsity, unmasked, pair, name, with_experts(origin, experts)
+            lm,
+            _method(task.method),
+            task.parameters,
+            task.sparsity,
+            unmasked,
+            pair,
+            name,
+            with_experts(origin, experts),
         )
         found = mask_statistics(lm, _edit(plus).masks(lm), _edit(minus).masks(lm))
         return plus, minus, {"masks": {**found, **({"experts": experts.as_json()} if experts else {})}}
@@ -86,9 +93,7 @@ class MaskKind(MethodKind[SignaturePair]):
         else:
             raise ValueError("packed masks need the signatures of masks")
         built = [
-            mask_persona(
-                lm, recipe, edit.sparsity, edit.unmasked, name=f"random-{seed}", provenance=persona.provenance
-            )
+            mask_persona(lm, recipe, edit.sparsity, edit.unmasked, name=f"random-{seed}", provenance=persona.provenance)
             for recipe, edit, persona in zip(recipes, (first, second), (plus, minus), strict=True)
         ]
         return built[0], built[1]

@@ -57,9 +57,7 @@ def unpack(bits: Tensor, columns: int, device: torch.device | str = "cpu") -> Te
 
 
 @torch.no_grad()
-def build_masks(
-    lm: LoadedModel, recipe: Recipe, sparsity: SparsityPlan, unmasked: Iterable[str] = ()
-) -> PackedMasks:
+def build_masks(lm: LoadedModel, recipe: Recipe, sparsity: SparsityPlan, unmasked: Iterable[str] = ()) -> PackedMasks:
     """Rebuild every mask of a recipe on the device of the model, from its unedited weights.
 
     Linears of the experts named ``unmasked`` get none.
@@ -84,9 +82,7 @@ def build_masks(
             f"the persona leaves experts unmasked that the model does not have, such as {min(left)}",
             "wear it on the model it was made from",
         )
-    chosen = [
-        linear for linear in lm.linears if linear.input.expert not in unmasked and sparsity.sparsity(linear) > 0
-    ]
+    chosen = [linear for linear in lm.linears if linear.input.expert not in unmasked and sparsity.sparsity(linear) > 0]
     return PackedMasks({linear.name: bits for linear, bits in zip(chosen, _over(lm, build, chosen), strict=True)})
 
 

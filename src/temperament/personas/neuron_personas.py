@@ -37,8 +37,8 @@ class NeuronKind(MethodKind[NeuronSignaturePair]):
         without_sparsity(task)
         if not lm.neurons:
             raise TemperamentError(
-                f"the method neurons does not work on {lm.family.name} models: the neurons of an expert see only the "
-                "tokens that are routed to it",
+                f"the method neurons does not support mixtures of experts such as {lm.family.name}: each neuron sees "
+                "only the tokens routed to its expert, too few to tell by how often it is active",
                 "use contrastive-saliency, a mask method, vector or heads",
             )
         return task

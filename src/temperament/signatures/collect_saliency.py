@@ -78,7 +78,7 @@ class _Group:
     def add(
         self, index: int, work: _Work, site: LinearSite, delta: Tensor, x: Tensor, routed: Routed | None = None
     ) -> None:
-        """Add the products of batch ``index``; ``x`` and ``delta`` (rows, tokens, width), for experts (tokens, width)."""
+        """Add the products of batch ``index``; ``x`` and ``delta`` (rows, tokens, width), experts (tokens, width)."""
         if self.covered[site.name] > index:
             return
         flat = x.reshape(-1, x.shape[-1])
@@ -194,8 +194,9 @@ def layer_groups(linears: Sequence[LinearSite], memory: int) -> list[list[Linear
     groups: list[list[LinearSite]] = []
     used = memory + 1
     for _, layer in groupby(linears, lambda site: site.layer):
-        whole = list(layer)
-        parts = [list(part) for _, part in groupby(whole, lambda site: site.input)] if _size(whole) > memory else [whole]
+        parts = [list(layer)]
+        if _size(parts[0]) > memory:
+            parts = [list(part) for _, part in groupby(parts[0], lambda site: site.input)]
         for part in parts:
             if used + _size(part) > memory:
                 groups.append([])
@@ -299,9 +300,7 @@ def _plain_attention(lm: LoadedModel) -> Iterator[None]:
 
 
 @contextmanager
-def _watching(
-    lm: LoadedModel, linears: Sequence[LinearSite], see: Callable[..., None]
-) -> Iterator[None]:
+def _watching(lm: LoadedModel, linears: Sequence[LinearSite], see: Callable[..., None]) -> Iterator[None]:
     """Call ``see(site, δ, x)`` for each Linear during a backward pass that computes no weight gradients.
 
     For one of an expert the positions of x follow.
