@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from bench.effect import effect_rows, public_file
+from bench.experts import expert_rows
 from bench.memory import memory_rows
 from bench.neurons import neuron_effect_rows, neuron_rows
 from bench.saliency import saliency_rows
@@ -37,6 +38,7 @@ def main() -> None:
             "neurons",
             "saliency",
             "sparsegpt",
+            "experts",
             "structured-export",
             "effect",
             "neuron-effect",
@@ -74,6 +76,9 @@ def main() -> None:
     if options.only in (None, "sparsegpt"):
         _say("sparsegpt")
         rows += sparsegpt_rows(load(MODEL), contrast, max(3, options.rounds // 2))
+    if options.only in (None, "experts"):
+        _say("experts")
+        rows += expert_rows(contrast, max(3, options.rounds // 2))
     if options.only in (None, "effect"):
         _say("effect")
         rows += effect_rows(load(MODEL))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +30,27 @@ def mixed_contrast() -> Contrast:
         return tuple(Example(PROMPTS[i % len(PROMPTS)], text, text) for i, text in enumerate(responses))
 
     return Contrast("mixed", pole(OUTGOING), pole(RESERVED))
+
+
+def stored(model: nn.Module, name: str, *, gradient: bool = False) -> Tensor:
+    """The weight of a Linear (or its gradient) as the model stores it, found without the table of architectures.
+
+    Experts are rows of fused tensors: the gate lies above the up projection.
+    """
+
+    def read(parameter: str) -> Tensor:
+        value = model.get_parameter(parameter)
+        if not gradient:
+            return value
+        assert value.grad is not None
+        return value.grad
+
+    found = re.fullmatch(r"(.+\.experts)\.(\d+)\.(gate|up|down)_proj", name)
+    if found is None:
+        return read(f"{name}.weight")
+    if found[3] == "down":
+        return read(f"{found[1]}.down_proj")[int(found[2])]
+    return read(f"{found[1]}.gate_up_proj")[int(found[2])].chunk(2)[found[3] == "up"]
 
 
 def tokens(count: int, *, seed: int = 0, rows: int = 1) -> Tensor:

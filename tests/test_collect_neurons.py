@@ -14,7 +14,7 @@ import torch
 from activations import activations, assert_counted, identical
 from expect import counted_passes, refused
 from support import hooks, mixed_contrast, tokens
-from tiny import MAX_TOKENS
+from tiny import DENSE, MAX_TOKENS
 from torch import Tensor, nn
 
 from temperament.calibration import Contrast, Example, Pole, RolePlay, Scene
@@ -129,6 +129,7 @@ def usual_end(lm: LoadedModel) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("tokens", ["response", "all"])
 @pytest.mark.parametrize("contrast", [mixed_contrast(), even_contrast()], ids=["mixed", "even"])
+@pytest.mark.parametrize("tiny_model", DENSE, indirect=True)
 def test_texts_equal_one_text_at_a_time(tiny_model: LoadedModel, contrast: Contrast, tokens: Tokens) -> None:
     pair = collect_neurons(tiny_model, contrast, tokens=tokens)
     for pole in POLES:

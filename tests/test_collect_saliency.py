@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from expect import counted_passes, refused
-from support import hooks, mixed_contrast
+from support import hooks, mixed_contrast, stored
 from torch import Tensor, nn
 
 from temperament.calibration import Contrast, Example
@@ -49,13 +49,14 @@ def passages(lm: LoadedModel) -> list[Encoded]:
 
 def mean_gradient(lm: LoadedModel, items: list[Encoded]) -> dict[str, Tensor]:
     """Autograd's own gradient of the mean objective, item by item, (outputs, inputs) each."""
-    parameters = {site.name: lm.model.get_parameter(f"{site.name}.weight") for site in lm.linears}
-    total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    total: dict[str, Tensor] = {site.name: torch.zeros(site.shape) for site in lm.linears}
     for item in items:
-        gradients = torch.autograd.grad(objective(lm, item), list(parameters.values()))
-        for name, gradient in zip(parameters, gradients, strict=True):
-            total[name] += gradient / len(items)
-    return {name: value.T if is_transposed(lm.module(name)) else value for name, value in total.items()}
+        objective(lm, item).backward()  # type: ignore[no-untyped-call]
+        for name, sum_ in total.items():
+            gradient = stored(lm.model, name, gradient=True)
+            sum_ += (gradient.T if is_transposed(lm.module(name)) else gradient) / len(items)
+        lm.model.zero_grad()
+    return total
 
 
 def fisher_by_position(lm: LoadedModel, items: list[Encoded]) -> dict[str, Tensor]:
@@ -63,16 +64,17 @@ def fisher_by_position(lm: LoadedModel, items: list[Encoded]) -> dict[str, Tenso
     total = {site.name: torch.zeros(site.shape) for site in lm.linears}
     for item in items:
         own: dict[str, Tensor] = {}
-        with ExitStack() as stack:
+        with lm.opened_experts(), ExitStack() as stack:
             for site in lm.linears:
 
                 def replace(
-                    module: nn.Module, args: Any, _: Tensor, name: str = site.name, own: dict[str, Tensor] = own
+                    module: nn.Module, args: Any, output: Tensor, name: str = site.name, own: dict[str, Tensor] = own
                 ) -> Tensor:
                     weight: Any = module.weight
                     weight = weight.detach().T if is_transposed(module) else weight.detach()
-                    own[name] = weight.expand(args[0].shape[1], *weight.shape).clone().requires_grad_()
-                    found = torch.einsum("bti,toi->bto", args[0], own[name])
+                    x = args[0].reshape(-1, weight.shape[1])  # one text: positions, or those that an expert sees
+                    own[name] = weight.expand(len(x), *weight.shape).clone().requires_grad_()
+                    found = torch.einsum("ti,toi->to", x, own[name]).view(output.shape)
                     return found if module.bias is None else found + module.bias  # type: ignore[operator]
 
                 stack.callback(lm.module(site.name).register_forward_hook(replace).remove)
@@ -214,8 +216,16 @@ def test_layer_by_layer_gives_the_same_numbers(tiny_llama: LoadedModel, collecte
 
 
 def test_groups_are_as_many_layers_as_fit(tiny_llama: LoadedModel) -> None:
-    sites = tiny_llama.linears
-    for memory, expected in ((1, [7, 7]), (2 * ONE_LAYER - 1, [7, 7]), (2 * ONE_LAYER, [14])):
+    """A layer that does not fit is divided by inputs."""
+    sites, inputs = tiny_llama.linears, [3, 1, 2, 1]
+    less = ONE_LAYER - 1
+    for memory, expected in (
+        (1, [*inputs, *inputs]),
+        (less, [6, 5, 3]),
+        (ONE_LAYER, [7, 7]),
+        (2 * ONE_LAYER - 1, [7, 7]),
+        (2 * ONE_LAYER, [14]),
+    ):
         groups = layer_groups(sites, memory)
         assert [len(group) for group in groups] == expected
         assert [site for group in groups for site in group] == list(sites)
@@ -277,7 +287,9 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int, error: type[Bas
     monkeypatch.setattr(COLLECTING, "products", failing)
 
 
-@pytest.mark.parametrize(("memory", "calls"), [(2**30, 0), (2**30, 5), (2**30, 14), (2**30, 40), (1, 38), (1, 50)])
+@pytest.mark.parametrize(
+    ("memory", "calls"), [(2**30, 0), (2**30, 5), (2**30, 14), (2**30, 40), (ONE_LAYER, 38), (ONE_LAYER, 50)]
+)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_collection_goes_on_where_it_was(
     tiny_llama: LoadedModel,
@@ -307,11 +319,11 @@ def test_an_interrupted_collection_goes_on_where_it_was(
             collect()
     assert hooks(tiny_llama.model) == 0
     assert (tmp_path / "saliency-partial.safetensors").is_file() == (calls > 0)
-    finished = calls // (14 if memory > 1 else 7)
+    finished = calls // (14 if memory > ONE_LAYER else 7)
     assert len(steps) == finished
     with counted_passes(tiny_llama) as passes:
         assert equal(collect(), collected)
-    total = 5 if memory > 1 else 10
+    total = 5 if memory > ONE_LAYER else 10
     assert len(passes) == total - finished
     assert steps == [(number + 1, total) for number in range(total)]
     assert not (tmp_path / "saliency-partial.safetensors").exists()

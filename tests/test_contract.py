@@ -1,6 +1,6 @@
 """The contract of every method: saved, worn, nested, interrupted, a persona acts as its mask says and leaves no trace.
 
-Each test runs for every method and variant on a Llama, and for one method on every family.
+Each test runs for every method and variant on a Llama and on mixtures of experts, and for one method on every family.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import pytest
 import torch
 from expect import refused
 from safetensors.torch import load_file, save_file
-from support import bits, hooks, logits, mixed_contrast, same, tokens
-from tiny import MODEL_TYPES, make_tiny
+from support import bits, hooks, logits, mixed_contrast, same, stored, tokens
+from tiny import MIXTURES, MODEL_TYPES, make_tiny
 from torch import Tensor
 
 from temperament.methods import find_method, kept
@@ -44,6 +44,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 CASES = [
     *(("llama", method, options) for method, options in VARIANTS),
     *((family, "contrastive-tilt", {}) for family in MODEL_TYPES if family != "llama"),
+    *((family, method, options) for family in MIXTURES for method, options in VARIANTS[:-1]),
 ]
 
 
@@ -72,7 +73,7 @@ class Case:
     def weights(self) -> dict[str, Tensor]:
         """Every Linear as (outputs, inputs), read from the parameter itself."""
         conv1d = self.lm.family.model_type == "gpt2"  # stores (inputs, outputs)
-        parameters = {line.name: self.lm.model.get_parameter(f"{line.name}.weight") for line in self.lm.linears}
+        parameters = {line.name: stored(self.lm.model, line.name) for line in self.lm.linears}
         return {name: (p.detach().T if conv1d else p.detach()).clone() for name, p in parameters.items()}
 
 
@@ -84,6 +85,8 @@ def models(tiny_folders: dict[str, Path]) -> dict[str, LoadedModel]:
 @pytest.fixture(scope="module", params=CASES, ids=label)
 def extracted(request: pytest.FixtureRequest, models: dict[str, LoadedModel]) -> Case:
     family, method, options = request.param
+    if family in MIXTURES:
+        options = {**options, "expert_tokens": 0}  # every expert is masked, however few tokens it sees
     found = extract(models[family], mixed_contrast(), method=method, sparsity=0.3, settings=options)
     return Case(models[family], found.plus, found.minus)
 

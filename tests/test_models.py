@@ -19,6 +19,7 @@ from tiny import (
     BOS,
     CHAT_TEMPLATE,
     EOS,
+    EXPERTS,
     INTERMEDIATE,
     MAX_TOKENS,
     MODEL_TYPES,
@@ -47,6 +48,9 @@ CLASSES = {
     "gemma3_text": "Gemma3ForCausalLM",
     "phi3": "Phi3ForCausalLM",
     "gpt2": "GPT2LMHeadModel",
+    "mixtral": "MixtralForCausalLM",
+    "qwen2_moe": "Qwen2MoeForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
 }
 
 # One block of each family as (part, {path: (outputs, inputs)}), a line per group that shares its input.
@@ -65,6 +69,18 @@ _WIDE: Block = [
     ("attention", {"self_attn.o_proj": (32, 64)}),
     *_MLP,
 ]
+
+
+def experts(width: int) -> Block:
+    """Every expert of a block."""
+    lines: Block = []
+    for number in range(EXPERTS):
+        own = f"mlp.experts.{number}"
+        lines.append(("mlp", {f"{own}.gate_proj": (width, 32), f"{own}.up_proj": (width, 32)}))
+        lines.append(("mlp", {f"{own}.down_proj": (32, width)}))
+    return lines
+
+
 SITES: dict[str, Block] = {
     "llama": _NARROW,
     "qwen2": _NARROW,
@@ -84,17 +100,32 @@ SITES: dict[str, Block] = {
         ("mlp", {"mlp.c_fc": (48, 32)}),
         ("mlp", {"mlp.c_proj": (32, 48)}),
     ],
+    "mixtral": [*_NARROW[:2], *experts(48)],
+    "qwen2_moe": [
+        *_NARROW[:2],
+        ("mlp", {"mlp.shared_expert.gate_proj": (48, 32), "mlp.shared_expert.up_proj": (48, 32)}),
+        ("mlp", {"mlp.shared_expert.down_proj": (32, 48)}),
+        *experts(24),
+    ],
+    "qwen3_moe": [*_WIDE[:2], *experts(24)],
 }
+#: First blocks that differ from the others.
+FIRST: dict[str, Block] = {"qwen3_moe": _WIDE}
+
+
+def block_of(lm: LoadedModel, layer: int) -> Block:
+    table = FIRST if layer == 0 and lm.family.model_type in FIRST else SITES
+    return table[lm.family.model_type]
 
 
 def logits(lm: LoadedModel) -> Tensor:
     with torch.no_grad():
-        result: Tensor = lm.model(torch.tensor([[1, 50, 9, 120, 77, 33]])).logits
+        result: Tensor = lm.model(torch.arange(1, 250, 6).unsqueeze(0)).logits  # enough to reach every expert
     return result
 
 
 def run_probe(lm: LoadedModel) -> None:
-    probe(lm.model, lm.family, lm.inputs, lm.linears, lm.neurons)
+    probe(lm.model, lm.family, lm.sites)
 
 
 def hooks(model: nn.Module) -> int:
@@ -138,7 +169,7 @@ def test_sites_are_the_expected_ones_in_block_order(tiny_model: LoadedModel) -> 
     expected = [
         (f"{blocks}.{layer}.", layer, part, group)
         for layer in range(BLOCKS)
-        for part, group in SITES[tiny_model.family.model_type]
+        for part, group in block_of(tiny_model, layer)
     ]
     offset = 0
     for site, (prefix, layer, part, group) in zip(tiny_model.inputs, expected, strict=True):
@@ -164,7 +195,15 @@ def test_no_linear_of_a_block_is_left_out(tiny_model: LoadedModel) -> None:
         for name, module in blocks.named_modules()
         if isinstance(module, nn.Linear | Conv1D)
     }
-    assert found == {linear.name for linear in tiny_model.linears}
+    of_experts = {linear.name for linear in tiny_model.linears if linear.input.expert}
+    gates = {name for name in found if name.endswith("shared_expert_gate")}  # a router of a kind: one output
+    assert found - gates == {linear.name for linear in tiny_model.linears} - of_experts
+    parameters = {name for name, parameter in blocks.named_parameters() if parameter.ndim > 1}
+    targeted = {f"{name}.weight".removeprefix(f"{tiny_model.family.blocks}.") for name in found}
+    fused = {name for name in parameters if name.endswith((".gate_up_proj", ".down_proj"))}
+    routers = {name for name in parameters if name.endswith("mlp.gate.weight")}
+    assert parameters == targeted | fused | routers
+    assert len(of_experts) == 3 * EXPERTS * len(fused) // 2
 
 
 def remember(seen: dict[str, Tensor], name: str, _: nn.Module, args: tuple[Tensor], output: Tensor) -> None:

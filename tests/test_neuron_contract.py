@@ -12,7 +12,7 @@ import pytest
 import torch
 from expect import refused
 from support import bits, hooks, logits, mixed_contrast, same, tokens
-from tiny import MODEL_TYPES
+from tiny import DENSE
 from torch import Tensor
 from transformers import DynamicCache
 from wearing import Written, agree, bare, by_hand, edited, neurons, padded, strip, write
@@ -26,7 +26,7 @@ from temperament.personas import Persona, extract, open_persona
 from temperament.wear import wear
 
 VARIANTS: tuple[Variant, ...] = ("published", "released")
-CASES = [(family, variant) for family in MODEL_TYPES for variant in VARIANTS]
+CASES = [(family, variant) for family in DENSE for variant in VARIANTS]
 
 PROMPT = 20  # tokens, more than the sliding windows of the tiny models hold
 
@@ -76,7 +76,7 @@ def case(extracted: Case) -> Iterator[Case]:
     yield from guarded(extracted)
 
 
-@pytest.fixture(scope="module", params=MODEL_TYPES)
+@pytest.fixture(scope="module", params=DENSE)
 def extracted_published(request: pytest.FixtureRequest, models: dict[str, LoadedModel]) -> Case:
     return made(models[request.param], "published")
 

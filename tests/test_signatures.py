@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 import torch
 from expect import refused
+from routing import seen_by_experts
 from support import hooks, mixed_contrast
 from tiny import MAX_TOKENS
 from torch import Tensor, nn
@@ -26,12 +27,15 @@ from temperament.signatures.store import find_signatures
 from temperament.wear import wear
 
 FIELDS = ("mean", "m2", "l2")
+#: A model whose Linears see every token, and one with experts that see some.
+EITHER = pytest.mark.parametrize("tiny_model", ["llama", "qwen2_moe"], indirect=True)
 
 
 def identical(first: Moments, second: Moments) -> bool:
     """Bit by bit."""
     counts = (first.count, first.sentences) == (second.count, second.sentences)
-    return counts and all(torch.equal(getattr(first, name), getattr(second, name)) for name in FIELDS)
+    seen = torch.equal(*(torch.zeros(1) if part.seen is None else part.seen for part in (first, second)))
+    return counts and seen and all(torch.equal(getattr(first, name), getattr(second, name)) for name in FIELDS)
 
 
 def all_identical(first: SignaturePair, second: SignaturePair) -> bool:
@@ -41,6 +45,8 @@ def all_identical(first: SignaturePair, second: SignaturePair) -> bool:
 
 def assert_close(found: Moments, expected: Moments, tolerance: float) -> None:
     assert (found.count, found.sentences) == (expected.count, expected.sentences)
+    assert (found.seen is None) == (expected.seen is None)
+    assert found.seen is None or torch.equal(found.seen, torch.as_tensor(expected.seen))
     for name in ("mean_abs", "mean_square", "rms", "variance", "sentence_l2"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=tolerance, atol=tolerance)
 
@@ -49,30 +55,39 @@ def of_sentences(sentences: list[Tensor]) -> Moments:
     """The definitions, word by word, in float64; each sentence is (tokens, inputs)."""
     sentences = [sentence.double() for sentence in sentences]
     x = torch.cat(sentences).abs()
+    mean = x.mean(0) if len(x) else torch.zeros(x.shape[1], dtype=torch.float64)
     norms = torch.stack([sentence.square().sum(0).sqrt() for sentence in sentences])
-    return Moments(len(x), len(sentences), x.mean(0), (x - x.mean(0)).square().sum(0), norms.sum(0))
+    return Moments(len(x), len(sentences), mean, (x - mean).square().sum(0), norms.sum(0))
 
 
 def remember(seen: dict[str, Tensor], name: str, _: nn.Module, args: tuple[Any, ...]) -> None:
-    seen[name] = args[0][0]
+    seen[name] = args[0].reshape(-1, args[0].shape[-1])
 
 
 def naive(lm: LoadedModel, examples: tuple[Example, ...], tokens: Tokens) -> Moments:
     """One sentence at a time, without padding; the input of every Linear of a site must be the same."""
-    sentences = []
+    sentences: dict[str, list[Tensor]] = {site.name: [] for site in lm.inputs}
     for example in examples:
         item = lm.encode(example.prompt, example.response)
+        begin, ids = 0 if tokens == "all" else item.start, torch.tensor([item.ids])
         seen: dict[str, Tensor] = {}
         with ExitStack() as stack:
             for linear in lm.linears:
-                see = partial(remember, seen, linear.name)
-                stack.callback(lm.module(linear.name).register_forward_pre_hook(see).remove)
-            with torch.no_grad():
-                lm.model(input_ids=torch.tensor([item.ids]), use_cache=False)
-        assert all(torch.equal(seen[linear.name], seen[linear.input.linears[0]]) for linear in lm.linears)
-        whole = torch.cat([seen[site.linears[0]] for site in lm.inputs], -1)
-        sentences.append(whole if tokens == "all" else whole[item.start :])
-    return of_sentences(sentences)
+                if linear.input.expert is None:
+                    see = partial(remember, seen, linear.name)
+                    stack.callback(lm.module(linear.name).register_forward_pre_hook(see).remove)
+            routed = seen_by_experts(lm, ids)
+        counted = {name: x[begin:] for name, x in seen.items()} | {
+            name: x[positions >= begin] for name, (positions, x) in routed.items()
+        }
+        assert all(torch.equal(counted[linear.name], counted[linear.input.linears[0]]) for linear in lm.linears)
+        for site in lm.inputs:
+            sentences[site.name].append(counted[site.linears[0]])
+    parts = [of_sentences(sentences[site.name]) for site in lm.inputs]
+    mean, m2, l2 = (torch.cat([getattr(part, name) for part in parts]) for name in FIELDS)
+    mixture = any(site.expert for site in lm.inputs)
+    reached = torch.cat([torch.full_like(part.mean, part.count) for part in parts]) if mixture else None
+    return Moments(parts[0].count, parts[0].sentences, mean, m2, l2, reached)
 
 
 def interrupt_at(step: int) -> Callable[[int, int], None]:
@@ -151,19 +166,21 @@ def test_merging_nothing_changes_nothing() -> None:
     assert merge(nothing, nothing).count == 0
 
 
-def test_batch_size_has_no_influence(tiny_llama: LoadedModel) -> None:
-    one = collect(tiny_llama, mixed_contrast(), batch_rows=1)
+@EITHER
+def test_batch_size_has_no_influence(tiny_model: LoadedModel) -> None:
+    one = collect(tiny_model, mixed_contrast(), batch_rows=1)
     for rows, tokens in ((3, 2048), (64, 2048), (64, 200)):
-        other = collect(tiny_llama, mixed_contrast(), batch_rows=rows, batch_tokens=tokens)
+        other = collect(tiny_model, mixed_contrast(), batch_rows=rows, batch_tokens=tokens)
         for pole in (one.plus, other.plus), (one.minus, other.minus):
             for first, second in zip(pole[0].halves, pole[1].halves, strict=True):
                 assert_close(first, second, 1e-5)
 
 
-def test_same_call_same_bits(tiny_llama: LoadedModel) -> None:
+@EITHER
+def test_same_call_same_bits(tiny_model: LoadedModel) -> None:
     contrast = mixed_contrast()
     turned = replace(contrast, plus=contrast.plus[::-1], minus=contrast.minus[::-1])  # the order of items is no matter
-    assert all_identical(collect(tiny_llama, contrast), collect(tiny_llama, turned))
+    assert all_identical(collect(tiny_model, contrast), collect(tiny_model, turned))
 
 
 # Halves and shuffled labels
@@ -191,15 +208,17 @@ def test_halves_are_disjoint_complete_and_seeded(tiny_llama: LoadedModel) -> Non
     assert len(halves) > 3
 
 
-def test_a_pole_of_one_text_has_an_empty_half(tiny_llama: LoadedModel) -> None:
+@EITHER
+def test_a_pole_of_one_text_has_an_empty_half(tiny_model: LoadedModel) -> None:
     contrast = mixed_contrast()
-    pair = collect(tiny_llama, replace(contrast, plus=contrast.plus[:1]))
+    pair = collect(tiny_model, replace(contrast, plus=contrast.plus[:1]))
     assert [half.sentences for half in pair.plus.halves] == [1, 0]
-    assert_close(pair.pole("plus"), naive(tiny_llama, contrast.plus[:1], "response"), 1e-4)
+    assert_close(pair.pole("plus"), naive(tiny_model, contrast.plus[:1], "response"), 1e-4)
 
 
-def test_shuffled_takes_one_half_of_either_pole(tiny_llama: LoadedModel) -> None:
-    pair = collect(tiny_llama, mixed_contrast())
+@EITHER
+def test_shuffled_takes_one_half_of_either_pole(tiny_model: LoadedModel) -> None:
+    pair = collect(tiny_model, mixed_contrast())
     mixed = pair.shuffled()
     assert mixed.plus.halves == (pair.plus.halves[0], pair.minus.halves[0])
     assert mixed.minus.halves == (pair.plus.halves[1], pair.minus.halves[1])
@@ -212,26 +231,28 @@ def test_shuffled_takes_one_half_of_either_pole(tiny_llama: LoadedModel) -> None
 
 
 @pytest.mark.parametrize("step", [1, 3, 5, 7])
-def test_an_interrupted_run_goes_on_bit_by_bit(tiny_llama: LoadedModel, tmp_path: Path, step: int) -> None:
-    whole = collect(tiny_llama, mixed_contrast(), batch_rows=1)
+@EITHER
+def test_an_interrupted_run_goes_on_bit_by_bit(tiny_model: LoadedModel, tmp_path: Path, step: int) -> None:
+    whole = collect(tiny_model, mixed_contrast(), batch_rows=1)
     with pytest.raises(KeyboardInterrupt):
-        collect(tiny_llama, mixed_contrast(), batch_rows=1, folder=tmp_path, progress=interrupt_at(step))
-    assert hooks(tiny_llama.model) == 0
+        collect(tiny_model, mixed_contrast(), batch_rows=1, folder=tmp_path, progress=interrupt_at(step))
+    assert hooks(tiny_model.model) == 0
     steps: list[int] = []
     again = collect(
-        tiny_llama, mixed_contrast(), batch_rows=1, folder=tmp_path, progress=lambda done, _: steps.append(done)
+        tiny_model, mixed_contrast(), batch_rows=1, folder=tmp_path, progress=lambda done, _: steps.append(done)
     )
     assert steps == list(range(step + 1, 11))
     assert all_identical(again, whole)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_may_be_interrupted_again_and_again(tiny_llama: LoadedModel, tmp_path: Path) -> None:
+@EITHER
+def test_a_run_may_be_interrupted_again_and_again(tiny_model: LoadedModel, tmp_path: Path) -> None:
     for step in range(1, 10):
         with pytest.raises(KeyboardInterrupt):
-            collect(tiny_llama, mixed_contrast(), batch_rows=1, folder=tmp_path, progress=interrupt_at(step))
-    again = collect(tiny_llama, mixed_contrast(), batch_rows=1, folder=tmp_path)
-    assert all_identical(again, collect(tiny_llama, mixed_contrast(), batch_rows=1))
+            collect(tiny_model, mixed_contrast(), batch_rows=1, folder=tmp_path, progress=interrupt_at(step))
+    again = collect(tiny_model, mixed_contrast(), batch_rows=1, folder=tmp_path)
+    assert all_identical(again, collect(tiny_model, mixed_contrast(), batch_rows=1))
 
 
 def damage(path: Path) -> None:
@@ -281,14 +302,15 @@ def assert_starts_afresh(lm: LoadedModel, folder: Path, contrast: Contrast) -> N
 # Files
 
 
-def test_save_and_load(tiny_llama: LoadedModel, tmp_path: Path) -> None:
-    pair = collect(tiny_llama, mixed_contrast())
+@EITHER
+def test_save_and_load(tiny_model: LoadedModel, tmp_path: Path) -> None:
+    pair = collect(tiny_model, mixed_contrast())
     save_signatures(tmp_path, pair)
     loaded = load_signatures(tmp_path)
     assert all_identical(loaded, pair)
     assert (loaded.provenance, loaded.groups, loaded.hash) == (pair.provenance, pair.groups, pair.hash)
     assert loaded.groups == mixed_contrast().group_keys
-    assert len({loaded.hash, pair.shuffled().hash, collect(tiny_llama, mixed_contrast(), seed=1).hash}) == 3
+    assert len({loaded.hash, pair.shuffled().hash, collect(tiny_model, mixed_contrast(), seed=1).hash}) == 3
 
 
 def test_signatures_are_found_by_all_they_depend_on(tiny_llama: LoadedModel, tmp_path: Path) -> None:
@@ -311,17 +333,18 @@ def test_signatures_are_found_by_all_they_depend_on(tiny_llama: LoadedModel, tmp
     assert find_signatures(tmp_path, wanted) is None
 
 
-def test_a_second_extraction_needs_no_forward_pass(tiny_llama: LoadedModel, tmp_path: Path) -> None:
+@EITHER
+def test_a_second_extraction_needs_no_forward_pass(tiny_model: LoadedModel, tmp_path: Path) -> None:
     def never(done: int, total: int) -> NoReturn:
         raise AssertionError(f"a forward pass: batch {done} of {total}")
 
-    first = extract(tiny_llama, mixed_contrast(), method="wanda", folder=tmp_path)
-    second = extract(tiny_llama, mixed_contrast(), method="contrastive-tilt", folder=tmp_path, progress=never)
+    first = extract(tiny_model, mixed_contrast(), method="wanda", folder=tmp_path)
+    second = extract(tiny_model, mixed_contrast(), method="contrastive-tilt", folder=tmp_path, progress=never)
     assert isinstance(first.signatures, SignaturePair)
     assert isinstance(second.signatures, SignaturePair)
     assert all_identical(first.signatures, second.signatures)
     assert first.plus.provenance["signatures"] == second.plus.provenance["signatures"] == second.signatures.hash
-    third = extract(tiny_llama, mixed_contrast(), method="wanda", signatures=first.signatures, progress=never)
+    third = extract(tiny_model, mixed_contrast(), method="wanda", signatures=first.signatures, progress=never)
     assert third.plus.provenance == first.plus.provenance
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from expect import refused
-from support import bits, hooks, logits, mixed_contrast, same, tokens
+from support import bits, hooks, logits, mixed_contrast, same, stored, tokens
 from torch import Tensor
 from wearing import Worn, agree, alike, bare, left_as_found, padded, strip, write
 
@@ -47,7 +47,7 @@ def gate(lm: LoadedModel, persona: Persona, linear: LinearSite) -> Tensor:
 def weights(lm: LoadedModel) -> dict[str, Tensor]:
     """Every Linear as (outputs, inputs), read from the parameter itself."""
     conv1d = lm.family.model_type == "gpt2"  # stores (inputs, outputs)
-    parameters = {site.name: lm.model.get_parameter(f"{site.name}.weight").detach() for site in lm.linears}
+    parameters = {site.name: stored(lm.model, site.name).detach() for site in lm.linears}
     return {name: (p.T if conv1d else p).clone() for name, p in parameters.items()}
 
 

@@ -14,8 +14,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from temperament.models import FAMILIES
 
 MODEL_TYPES: tuple[str, ...] = tuple(family.model_type for family in FAMILIES)
+#: Mixtures of experts, and the families whose every neuron sees every token.
+MIXTURES: tuple[str, ...] = tuple(family.model_type for family in FAMILIES if family.sparse)
+DENSE: tuple[str, ...] = tuple(family.model_type for family in FAMILIES if not family.sparse)
 
 BLOCKS, HIDDEN, INTERMEDIATE, HEADS, KV_HEADS, WIDE_HEAD, MAX_TOKENS = 2, 32, 48, 4, 2, 16, 512
+EXPERTS, EXPERT_WIDTH = 4, 24
 
 PAD, BOS, EOS = "<|pad|>", "<|bos|>", "<|endoftext|>"  # the last as in Qwen2, whose tokenizer class would add it
 SPECIAL = (PAD, BOS, EOS, "<|system|>", "<|user|>", "<|assistant|>")
@@ -38,6 +42,7 @@ _SHARED: dict[str, Any] = {
     "max_position_embeddings": MAX_TOKENS,
 }
 _ALTERNATING = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}
+_MIXTURE = {"num_experts": EXPERTS, "num_experts_per_tok": 2, "moe_intermediate_size": EXPERT_WIDTH}
 _CONFIGS: dict[str, dict[str, Any]] = {
     "llama": _SHARED,
     "qwen2": _SHARED,
@@ -53,6 +58,9 @@ _CONFIGS: dict[str, dict[str, Any]] = {
         "n_head": HEADS,
         "n_positions": MAX_TOKENS,
     },
+    "mixtral": {**_SHARED, "num_local_experts": EXPERTS, "num_experts_per_tok": 2},
+    "qwen2_moe": {**_SHARED, **_MIXTURE, "shared_expert_intermediate_size": INTERMEDIATE},
+    "qwen3_moe": {**_SHARED, **_MIXTURE, "head_dim": WIDE_HEAD, "mlp_only_layers": [0]},  # the first block is dense
 }
 
 

@@ -35,32 +35,44 @@ _LEAST = 2.0**-90
 _NO_DIFFERENCE = 1e-5
 
 
-class WandaParameters(Parameters):
+#: Tokens of either pole below which an expert counts as rarely seen (docs/experiments.md).
+EXPERT_TOKENS = 64
+
+
+class ExpertParameters(Parameters):
+    """What methods that choose weights have in common: which experts they leave alone."""
+
+    expert_tokens: int | None = Field(
+        None, ge=0, le=2**31 - 1, description="experts that fewer tokens of either pole reach stay unmasked; default 64"
+    )
+
+
+class WandaParameters(ExpertParameters):
     variant: Literal["published", "released"] = "published"
     statistic: Statistic | None = Field(None, description="mean_abs (published), sentence_l2 (released) or rms")
 
 
-class SparseParameters(Parameters):
+class SparseParameters(ExpertParameters):
     damping: float = Field(0.01, ge=0, le=1, description="λ as a share of the mean diagonal")
     block: int | None = Field(
         None, ge=2, le=2**31 - 1, description="choose K in blocks of this many columns instead of the whole row"
     )
 
 
-class ContrastiveWandaParameters(Parameters):
+class ContrastiveWandaParameters(ExpertParameters):
     variant: Literal["published", "released"] = "published"
     link: Link = Field("relu", description="φ: relu or softplus")
     temperature: float = Field(2.0, gt=0, description="τ of softplus(z/τ)")
     epsilon: float = Field(1e-8, gt=0, description="ε of the standardised difference")
 
 
-class ContrastiveSparseParameters(Parameters):
+class ContrastiveSparseParameters(ExpertParameters):
     variant: Literal["published", "appendix-k", "released"] = "published"
     damping: float = Field(0.01, ge=0, le=1, description="λ as a share of the mean diagonal")
     epsilon: float = Field(1e-8, gt=0, description="ε of the released variant's difference")
 
 
-class TiltParameters(Parameters):
+class TiltParameters(ExpertParameters):
     t: float = Field(8.0, ge=0, le=64, description="weight of the log-ratio to the other pole")
     floor: float = Field(1e-4, gt=0, lt=1, description="smallest rms, as a share of the Linear's rms")
 
@@ -100,7 +112,7 @@ def _named_layers(value: Any) -> str:
 Layers = Annotated[str, BeforeValidator(_named_layers)]
 
 
-class SaliencyParameters(Parameters):
+class SaliencyParameters(ExpertParameters):
     share: float = Field(0.005, gt=0, le=0.1, description="share of all targeted weights")
     scope: Literal["global", "per-linear"] = Field("global", description="rank the whole model, or each Linear")
     modules: Literal["all", "attention", "mlp"] = Field("all", description="which Linears may be chosen from")

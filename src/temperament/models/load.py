@@ -7,7 +7,7 @@ import logging
 import os
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +24,14 @@ from temperament.models.architecture import (
     InputSite,
     LinearSite,
     NeuronSite,
+    Sites,
     find_family,
     find_sites,
     is_transposed,
 )
 from temperament.models.bundled import bundled_file, converted_folder, keep_converted
 from temperament.models.dialogue import Encoded, Turns, dialogue_ids, encode, plain_head
+from temperament.models.experts import opened
 from temperament.models.fingerprint import fingerprint, text_hash
 from temperament.models.probe import probe
 
@@ -52,7 +54,8 @@ class LoadedModel:
     """A transformers model and tokenizer with the family's sites resolved.
 
     ``model`` and ``tokenizer`` are the plain transformers objects. ``linears`` are the edit targets: every Linear
-    in attention and MLP, never embeddings or LM head. ``system_prompt`` is set while a prompt persona is worn.
+    in attention and MLP, those of experts included; never embeddings, LM head or routers. ``system_prompt`` is set
+    while a prompt persona is worn.
     """
 
     def __init__(
@@ -69,10 +72,7 @@ class LoadedModel:
         self.name = name
         self.revision = revision
         self.family: Family = find_family(model.config.model_type)
-        inputs, linears, neurons = find_sites(model, self.family)
-        self.inputs: tuple[InputSite, ...] = inputs
-        self.linears: tuple[LinearSite, ...] = linears
-        self.neurons: tuple[NeuronSite, ...] = neurons
+        self.sites: Sites = find_sites(model, self.family)
         self.system_prompt: str | None = None
         #: Each gives earlier turns for the question at hand; set while few-shot personas are worn.
         self.examples: tuple[Callable[[str], Turns], ...] = ()
@@ -86,7 +86,22 @@ class LoadedModel:
         #: One per worn mask, outermost first: puts the original values back into a copy of a weight.
         self.restorers: list[Callable[[LinearSite, Tensor], None]] = []
         if check:
-            probe(self.model, self.family, self.inputs, self.linears, self.neurons)
+            probe(self.model, self.family, self.sites)
+
+    @property
+    def inputs(self) -> tuple[InputSite, ...]:
+        """What the Linears read, in block order."""
+        return self.sites.inputs
+
+    @property
+    def linears(self) -> tuple[LinearSite, ...]:
+        """The edit targets, in block order."""
+        return self.sites.linears
+
+    @property
+    def neurons(self) -> tuple[NeuronSite, ...]:
+        """The MLP activation of every block; none in a mixture of experts."""
+        return self.sites.neurons
 
     @property
     def device(self) -> torch.device:
@@ -109,7 +124,7 @@ class LoadedModel:
     @property
     def depth(self) -> int:
         """Number of blocks."""
-        return len(self.neurons)
+        return self.sites.depth
 
     @cached_property
     def projections(self) -> tuple[LinearSite, ...]:
@@ -146,7 +161,12 @@ class LoadedModel:
         return f"{self.family.blocks}.{layer}"
 
     def module(self, name: str) -> nn.Module:
-        return self.model.get_submodule(name)
+        """The module of that name; hooks on a Linear of an expert need ``opened_experts``."""
+        return self.sites.module(self.model, name)
+
+    def opened_experts(self) -> AbstractContextManager[None]:
+        """While the block runs, hooks on the Linears of experts fire; without experts this does nothing."""
+        return opened(self.sites.experts)
 
     def weight(self, linear: LinearSite) -> Tensor:
         """The weight as an (outputs, inputs) view onto the parameter; edits through it edit the model."""

@@ -11,6 +11,7 @@ from temperament.methods import MASK_METHODS, MaskMethod, Method, Recipe, Sparsi
 from temperament.methods.randomise import permutation, permute_ratio
 from temperament.models import LoadedModel
 from temperament.personas.edits import MaskEdit
+from temperament.personas.experts import seen_experts, with_experts
 from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of, plan_of, texts_of, with_sparsity
 from temperament.personas.masks import build_masks
 from temperament.personas.overlap import mask_statistics
@@ -47,13 +48,26 @@ class MaskKind(MethodKind[SignaturePair]):
     def pair(
         self, lm: LoadedModel, task: Task, pair: SignaturePair, name: str, origin: Origin
     ) -> tuple[Persona, Persona, dict[str, Any]]:
-        plus, minus = _poles(lm, _method(task.method), task.parameters, plan_of(task), pair, name, origin)
-        return plus, minus, {"masks": mask_statistics(lm, _edit(plus).masks(lm), _edit(minus).masks(lm))}
+        experts = seen_experts(lm, pair, task.parameters)
+        unmasked = experts.rare if experts else ()
+        plus, minus = _poles(
+            lm,
+            _method(task.method),
+            task.parameters,
+            plan_of(task),
+            unmasked,
+            pair,
+            name,
+            with_experts(origin, experts),
+        )
+        found = mask_statistics(lm, _edit(plus).masks(lm), _edit(minus).masks(lm))
+        return plus, minus, {"masks": {**found, **({"experts": experts.as_json()} if experts else {})}}
 
     def rebuild(self, lm: LoadedModel, pair: SignaturePair, plus: Persona, minus: Persona) -> Poles:
         method, parameters = method_of(plus)
         origin: Origin = {"plus": plus.provenance, "minus": minus.provenance}
-        return _poles(lm, _method(method), parameters, _edit(plus).sparsity, pair, "rebuilt", origin)
+        edit = _edit(plus)
+        return _poles(lm, _method(method), parameters, edit.sparsity, edit.unmasked, pair, "rebuilt", origin)
 
     def random_needs(self, persona: Persona) -> str | None:
         return "random control of packed masks" if _edit(persona).recipe is None else None
@@ -75,7 +89,7 @@ class MaskKind(MethodKind[SignaturePair]):
         else:
             raise ValueError("packed masks need the signatures of masks")
         built = [
-            mask_persona(lm, recipe, edit.sparsity, name=f"random-{seed}", provenance=persona.provenance)
+            mask_persona(lm, recipe, edit.sparsity, edit.unmasked, name=f"random-{seed}", provenance=persona.provenance)
             for recipe, edit, persona in zip(recipes, (first, second), (plus, minus), strict=True)
         ]
         return built[0], built[1]
@@ -98,6 +112,7 @@ def _poles(
     method: MaskMethod,
     parameters: Any,
     sparsity: SparsityPlan,
+    unmasked: tuple[str, ...],
     pair: SignaturePair,
     name: str,
     origin: Origin,
@@ -107,6 +122,7 @@ def _poles(
             lm,
             method.recipe(pair, lm.inputs, pole, parameters),
             sparsity,
+            unmasked,
             name=f"{name}-{pole}",
             provenance=origin[pole],
             pair=pair,
@@ -120,13 +136,14 @@ def mask_persona(
     lm: LoadedModel,
     recipe: Recipe,
     sparsity: SparsityPlan,
+    unmasked: tuple[str, ...] = (),
     *,
     name: str,
     provenance: Mapping[str, Any],
     pair: SignaturePair | None = None,
 ) -> Persona:
-    """Build the masks of a recipe and wrap them as a persona of the recipe's pole."""
-    masks = build_masks(lm, recipe, sparsity)
-    edit = MaskEdit(sparsity, masks.checksum, recipe=recipe)
+    """Build the masks of a recipe and wrap them as a persona of the recipe's pole; some experts stay ``unmasked``."""
+    masks = build_masks(lm, recipe, sparsity, unmasked)
+    edit = MaskEdit(sparsity, masks.checksum, recipe=recipe, unmasked=unmasked)
     edit.keep(lm, masks)
     return Persona(name, recipe.pole, edit, provenance, pair.groups if pair else frozenset(), pair)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -71,11 +71,26 @@ def unpack(bits: Tensor, columns: int, device: torch.device | str = "cpu") -> Te
     return wide.flatten(1)[:, :columns].bool()
 
 
-def build_masks(lm: LoadedModel, recipe: Recipe, sparsity: SparsityPlan) -> PackedMasks:
-    """Rebuild every mask of a recipe on the device of the model, from its unedited weights."""
+def build_masks(lm: LoadedModel, recipe: Recipe, sparsity: SparsityPlan, unmasked: Iterable[str] = ()) -> PackedMasks:
+    """Rebuild every mask of a recipe on the device of the model, from its unedited weights.
+
+    Linears of the experts named ``unmasked`` get none.
+    """
     build = mask_builder(lm, recipe, sparsity)
-    chosen = [linear for linear in lm.linears if sparsity.sparsity(linear) > 0]
+    chosen = masked_linears(lm, sparsity, unmasked)
     return PackedMasks({linear.name: bits for linear, bits in zip(chosen, _over(lm, build, chosen), strict=True)})
+
+
+def masked_linears(lm: LoadedModel, sparsity: SparsityPlan, unmasked: Iterable[str] = ()) -> list[LinearSite]:
+    """The Linears that lose something; an error if the model has no expert of a name in ``unmasked``."""
+    names = frozenset(unmasked)
+    left = names - {site.expert for site in lm.inputs}
+    if left:
+        raise TemperamentError(
+            f"the persona leaves experts unmasked that the model does not have, such as {min(left)}",
+            "wear it on the model it was made from",
+        )
+    return [linear for linear in lm.linears if linear.input.expert not in names and sparsity.sparsity(linear) > 0]
 
 
 def mask_builder(lm: LoadedModel, recipe: Recipe, sparsity: SparsityPlan) -> Callable[[LinearSite], Tensor]:

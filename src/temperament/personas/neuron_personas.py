@@ -33,8 +33,14 @@ class NeuronKind(MethodKind[NeuronSignaturePair]):
     name = "neurons"
     statistics = NeuronSignaturePair
 
-    def prepare(self, lm: LoadedModel, task: Task) -> Task:  # noqa: ARG002 - every model has neurons
+    def prepare(self, lm: LoadedModel, task: Task) -> Task:
         without_sparsity(task)
+        if not lm.neurons:
+            raise TemperamentError(
+                f"the method neurons does not support mixtures of experts such as {lm.family.name}: each neuron sees "
+                "only the tokens routed to its expert, too few to tell by how often it is active",
+                "use contrastive-saliency, a mask method, vector or heads",
+            )
         return task
 
     def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:

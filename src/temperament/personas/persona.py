@@ -76,7 +76,8 @@ class Persona:
         if not isinstance(self.edit, MaskEdit):
             raise TemperamentError(f"{self.name!r} is a {self.kind} persona", "only masks can be packed")
         masks = self.edit.masks(lm)
-        return replace(self, edit=MaskEdit(self.edit.sparsity, masks.checksum, packed=masks))
+        edit = MaskEdit(self.edit.sparsity, masks.checksum, packed=masks, unmasked=self.edit.unmasked)
+        return replace(self, edit=edit)
 
     def save(self, path: str | Path) -> Path:
         """Write the ``.persona`` file atomically."""

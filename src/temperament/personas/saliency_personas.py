@@ -19,6 +19,7 @@ from temperament.methods.saliency import largest, median_cost, usefulness
 from temperament.models import LinearSite, LoadedModel
 from temperament.personas.edits import SubnetworkEdit
 from temperament.personas.edits.subnetwork import shapes_of
+from temperament.personas.experts import seen_experts, with_experts
 from temperament.personas.kind import MethodKind, Origin, Poles, Task, method_of, texts_of, without_sparsity
 from temperament.personas.persona import Persona
 from temperament.signatures import Pair, SaliencyPair, collect_saliency, find_saliency, load_saliency
@@ -65,8 +66,10 @@ class SaliencyKind(MethodKind[SaliencyPair]):
     def pair(
         self, lm: LoadedModel, task: Task, pair: SaliencyPair, name: str, origin: Origin
     ) -> tuple[Persona, Persona, dict[str, Any]]:
-        plus, minus = subnetwork_pair(lm, task.parameters, pair, name, origin)
-        return plus, minus, {self.name: _described(lm, plus, minus)}
+        experts = seen_experts(lm, pair, task.parameters)
+        plus, minus = subnetwork_pair(lm, task.parameters, pair, name, with_experts(origin, experts))
+        found = _described(lm, plus, minus)
+        return plus, minus, {self.name: {**found, **({"experts": experts.as_json()} if experts else {})}}
 
     def rebuild(self, lm: LoadedModel, pair: SaliencyPair, plus: Persona, minus: Persona) -> Poles:
         origin: Origin = {"plus": plus.provenance, "minus": minus.provenance}
@@ -92,15 +95,26 @@ def subnetwork_pair(
     origin: Origin,
     permuted: int | None = None,
 ) -> Poles:
-    """The weights of largest r for either pole; with the seed ``permuted``, G is permuted within each Linear."""
+    """The weights of largest r for either pole; with the seed ``permuted``, G is permuted within each Linear.
+
+    Experts that the texts of a pole hardly reach have none.
+    """
     total = sum(_size(linear) for linear in lm.linears)
     targets = parameters.targets(lm.linears, lm.depth)
-    names = frozenset(linear.name for linear in targets)
-    if not pair.covers(names):
+    if not pair.covers(site.name for site in targets):
         raise TemperamentError(
             "the statistics given leave out some of the layers or modules asked for",
             "leave them out, and they are collected anew",
         )
+    experts = seen_experts(lm, pair, parameters)
+    rare = frozenset(experts.rare if experts else ())
+    targets = [linear for linear in targets if linear.input.expert not in rare]
+    if not targets:
+        raise TemperamentError(
+            f"all {len(rare)} experts are rarely seen, and nothing else may be chosen from",
+            "give more texts, other modules, or a smaller expert_tokens",
+        )
+    names = frozenset(linear.name for linear in targets)
     targeted = sum(_size(linear) for linear in targets)
     damping = parameters.damping * median_cost((_cost(lm, parameters, pair, linear) for linear in targets), targeted)
     if not damping > 0:

@@ -9,6 +9,7 @@ from typing import Any
 
 from temperament.calibration import Pole
 from temperament.calibration.contrast import POLES
+from temperament.errors import TemperamentError
 from temperament.methods import SparseGptMethod, SparsityPlan
 from temperament.methods.randomise import permutation
 from temperament.models import LoadedModel
@@ -36,6 +37,10 @@ class SparseGptKind(TextKind):
 
     def prepare(self, lm: LoadedModel, task: Task) -> Task:
         texts_of(task)
+        if any(site.expert for site in lm.inputs):
+            raise TemperamentError(
+                f"{task.method.name} does not choose masks of experts", "use wanda, sparse or a contrastive method"
+            )
         return with_sparsity(lm, task)
 
     def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:

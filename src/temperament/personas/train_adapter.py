@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from temperament.calibration import Example
 from temperament.errors import TemperamentError
 from temperament.methods.baselines import LoraParameters
-from temperament.models import LoadedModel
+from temperament.models import LinearSite, LoadedModel
 from temperament.models.architecture import is_transposed
 from temperament.signatures.batches import Batch, counted_tokens, length_buckets
 from temperament.signatures.collect import encode_all, padding_id
@@ -53,7 +53,7 @@ def train_adapter(
     """Train an adapter on (prompt, response) pairs with the loss on response tokens only; ``step`` follows every step.
 
     AdamW without weight decay, learning rate falling to 0 along a cosine, texts in a new seeded order every epoch.
-    Adapter weights are fp32, whatever the type of the model.
+    Adapter weights are fp32, whatever the type of the model. Experts get none: they are no modules of their own.
     """
     check_peft()
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
@@ -64,7 +64,7 @@ def train_adapter(
         r=parameters.rank,
         lora_alpha=parameters.alpha,
         lora_dropout=0.0,
-        target_modules=sorted({linear.kind for linear in lm.linears}),
+        target_modules=sorted({linear.kind for linear in _adapted(lm)}),
         fan_in_fan_out=is_transposed(lm.module(lm.linears[0].name)),
         task_type="CAUSAL_LM",
     )
@@ -104,6 +104,11 @@ def train_adapter(
     return Adapter(save(tensors, {"format": "pt"}), text, tuple(losses))
 
 
+def _adapted(lm: LoadedModel) -> list[LinearSite]:
+    """Every Linear that is a module."""
+    return [linear for linear in lm.linears if linear.input.expert is None]
+
+
 def _loss(lm: LoadedModel, batch: Batch) -> Tensor:
     """Mean over the response tokens of a batch of −log p, in nats."""
     first, counted = counted_tokens(batch)
@@ -118,7 +123,7 @@ def _loss(lm: LoadedModel, batch: Batch) -> Tensor:
 def _unwrapped_afterwards(lm: LoadedModel) -> Iterator[None]:
     """Afterwards the model has its own modules again and none of PEFT's, whatever interrupts the training."""
     flags = [(parameter, parameter.requires_grad) for parameter in lm.model.parameters()]
-    modules = [(linear.name, lm.module(linear.name)) for linear in lm.linears]
+    modules = [(linear.name, lm.module(linear.name)) for linear in _adapted(lm)]
 
     def restore() -> None:
         for name, module in modules:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -147,7 +147,7 @@ def extraction_table(result: Mapping[str, Any]) -> Table:
         "method": f"{result['method']} {_pairs(result['parameters'])}",
         "items": f"{result['items']['plus']} plus, {result['items']['minus']} minus",
         "tokens counted": f"{result['tokens']['plus']} plus, {result['tokens']['minus']} minus",
-        **next((facts(result[kind]) for kind, facts in _KINDS.items() if kind in result), {}),
+        **next((facts(found) | _expert_facts(found) for found, facts in _found(result)), {}),
         "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()),
         "file sizes": ", ".join(f"{pole} {size / 1e6:.2f} MB" for pole, size in result["bytes"].items()),
     }
@@ -212,6 +212,34 @@ def _subnetwork_facts(subnetwork: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
+def _expert_facts(found: Mapping[str, Any]) -> dict[str, str]:
+    """How many tokens experts saw, and which saw too few, where there are any experts."""
+    if "experts" not in found:
+        return {}
+    experts = found["experts"]
+    seen = ", ".join(f"{fewest} to {most} {pole}" for pole, (fewest, most) in experts["tokens"].items())
+    rule = (
+        f"{len(experts['unmasked'])} of {experts['of']}, seen by fewer than {experts['least_tokens']} tokens of a pole"
+    )
+    return {
+        "tokens per expert": seen,
+        "experts left alone": ": ".join(filter(None, (rule, _runs(experts["unmasked"])))),
+    }
+
+
+def _runs(names: Sequence[str]) -> str:
+    """Numbered names block by block, consecutive numbers as a range: ``model.layers.0.mlp.experts.0-3,7``."""
+    blocks: dict[str, list[list[int]]] = {}
+    for name in names:
+        block, _, number = name.rpartition(".")
+        runs = blocks.setdefault(block, [])
+        if runs and runs[-1][-1] + 1 == int(number):
+            runs[-1][1:] = [int(number)]
+        else:
+            runs.append([int(number)])
+    return ", ".join(f"{block}.{','.join('-'.join(map(str, run)) for run in runs)}" for block, runs in blocks.items())
+
+
 #: How the statistics of each kind of edit are worded.
 _KINDS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     "masks": _mask_facts,
@@ -221,6 +249,10 @@ _KINDS: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     "lora": _lora_facts,
     "subnetwork": _subnetwork_facts,
 }
+
+
+def _found(result: Mapping[str, Any]) -> Iterator[tuple[Any, Callable[[Mapping[str, Any]], dict[str, str]]]]:
+    return ((result[kind], facts) for kind, facts in _KINDS.items() if kind in result)
 
 
 def description_table(description: Mapping[str, Any]) -> Table:

@@ -19,9 +19,10 @@ from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.models import InputSite, LoadedModel
 from temperament.models.dialogue import Encoded
+from temperament.models.experts import Routed
 from temperament.signatures.batches import Batch, counted_tokens, length_buckets
 from temperament.signatures.signature import Signature, SignaturePair
-from temperament.signatures.statistics import Moments, batch_moments, input_sums, merge
+from temperament.signatures.statistics import Moments, batch_moments, input_sums, merge, routed_sums
 from temperament.signatures.store import Partial, discard_partial, load_partial, save_partial
 
 Tokens = Literal["response", "all"]
@@ -170,27 +171,44 @@ class _Collector:
         self._begin = 0
         self._counted = torch.empty(0)
         self._shift: Tensor | None = None
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._sums = self._shifts = torch.empty(0)
+        self._seen: Tensor | None = None
 
     def __call__(self, batch: Batch, *, whole: bool, so_far: Moments) -> Moments:
         """Statistics of one batch; the means ``so_far`` serve as the shift."""
+        lm = self._lm
         self._begin, counted = counted_tokens(batch, whole=whole)
-        self._counted = counted.to(self._lm.device)
+        self._counted = counted.to(lm.device)
         self._shift = so_far.mean.float() if so_far.count else None
-        self._seen = []
-        backbone(self._lm)(input_ids=batch.ids.to(self._lm.device), use_cache=False)
-        sums, shift = (torch.cat(parts, -1) for parts in zip(*self._seen, strict=True))
-        self._seen = []
-        return batch_moments(sums, shift, int(counted.sum()), len(counted))
+        # an expert that no token reaches is not seen: zeros remain
+        self._sums, self._shifts = (torch.zeros(3, lm.width, device=lm.device), torch.zeros(lm.width, device=lm.device))
+        count = int(counted.sum())
+        if lm.sites.experts:
+            self._seen = torch.full((lm.width,), count, dtype=torch.float64, device=lm.device)
+            for site in lm.inputs:
+                if site.expert is not None:
+                    self._seen[site.slice] = 0
+        backbone(lm)(input_ids=batch.ids.to(lm.device), use_cache=False)
+        return batch_moments(self._sums, self._shifts, count, len(counted), self._seen)
 
     def see(self, site: InputSite, x: Tensor) -> None:
-        """Called by the hook on a Linear input ``x`` (sentences, tokens, inputs)."""
-        counted = x[:, self._begin :]
+        """Called by the hook on a Linear input ``x``: (sentences, tokens, inputs), or the first two flattened."""
+        counted = x.reshape(len(self._counted), -1, site.width)[:, self._begin :]
         if self._shift is None:  # the first sentence is near enough to the mean
             shift = counted[0][self._counted[0].bool()].abs().float().mean(0)
         else:
             shift = self._shift[site.slice]
-        self._seen.append((input_sums(counted, self._counted, shift), shift))
+        self._sums[:, site.slice], self._shifts[site.slice] = input_sums(counted, self._counted, shift), shift
+
+    def see_routed(self, site: InputSite, x: Tensor, routed: Routed) -> None:
+        """Called by the hook on an expert's Linear with the values ``x`` (tokens, inputs) at its positions."""
+        columns = routed.total // len(self._counted)
+        sentence, column = routed.positions // columns, routed.positions % columns - self._begin
+        counts = (column >= 0) & self._counted[sentence, column.clamp_min(0)].bool()
+        sums, shift = routed_sums(x[counts], sentence[counts], len(self._counted))
+        self._sums[:, site.slice], self._shifts[site.slice] = sums, shift
+        if self._seen is not None:
+            self._seen[site.slice] = counts.sum()
 
 
 def backbone(lm: LoadedModel) -> nn.Module:
@@ -202,11 +220,14 @@ def backbone(lm: LoadedModel) -> nn.Module:
 def collecting(lm: LoadedModel) -> Iterator[_Collector]:
     """Attach one hook per distinct Linear input; all are removed on exit."""
     collector = _Collector(lm)
-    with ExitStack() as stack:
+    with lm.opened_experts(), ExitStack() as stack:
         for site in lm.inputs:
 
             def see(_: nn.Module, args: tuple[Any, ...], site: InputSite = site) -> None:
-                collector.see(site, args[0])
+                if site.expert is None:
+                    collector.see(site, args[0])
+                else:
+                    collector.see_routed(site, *args)
 
             stack.callback(lm.module(site.linears[0]).register_forward_pre_hook(see).remove)
         yield collector

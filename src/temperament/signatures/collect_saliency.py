@@ -8,7 +8,9 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.models import LinearSite, LoadedModel
 from temperament.models.dialogue import Encoded
+from temperament.models.experts import Routed
 from temperament.signatures.batches import Batch, length_buckets
 from temperament.signatures.collect import (
     MAX_TOKENS,
@@ -27,8 +30,8 @@ from temperament.signatures.collect import (
     padding_id,
     run_provenance,
 )
-from temperament.signatures.saliency import PARTS, LinearSaliency, SaliencyPair, products, squares
-from temperament.signatures.saliency_store import SaliencyFolder, Unfinished
+from temperament.signatures.saliency import HALVES, PARTS, LinearSaliency, SaliencyPair, products, squares
+from temperament.signatures.saliency_store import SaliencyFolder, Seen, Unfinished
 
 #: Padded tokens and rows of a batch; its activations are kept for the backward pass.
 BATCH_TOKENS, BATCH_ROWS = 2048, 64
@@ -52,44 +55,65 @@ class _Work:
 
 @dataclass
 class _Group:
-    """Some layers in work: the sums of each Linear, (parts, outputs, inputs) fp32, and how many batches they cover.
+    """Some Linears in work: the sums of each, (parts, outputs, inputs) fp32, and how many batches they cover.
 
     An interrupt in the middle of a backward pass leaves some Linears a batch ahead of the others; ``covered`` tells
     them apart, so that the work done is kept and no batch is counted twice. ``torn`` names the Linear that is being
-    added to at the moment. Linears that read the same input come one after the other and share its squares.
+    added to at the moment. Linears that read the same input come one after the other and share its squares. ``seen``
+    counts the tokens that reach the Linears of experts.
     """
 
     linears: Sequence[LinearSite]
     sums: dict[str, Tensor]
     covered: dict[str, int] = field(default_factory=dict)
+    seen: Seen = field(default_factory=dict)
     torn: str | None = None
-    seen: Tensor | None = None
+    last: Tensor | None = None
     squares: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def __post_init__(self) -> None:
         for site in self.linears:
             self.covered.setdefault(site.name, 0)
+            if site.input.expert is not None:
+                self.seen.setdefault(site.name, [0] * len(HALVES))
 
     @property
     def done(self) -> int:
         """Batches that every Linear has."""
         return min(self.covered.values())
 
-    def add(self, index: int, work: _Work, site: LinearSite, x: Tensor, delta: Tensor) -> None:
-        """Add the products of batch ``index``; ``x`` and ``delta`` (rows, tokens, width)."""
+    def add(
+        self, index: int, work: _Work, site: LinearSite, delta: Tensor, x: Tensor, routed: Routed | None = None
+    ) -> None:
+        """Add the products of batch ``index``; ``x`` and ``delta`` (rows, tokens, width), experts (tokens, width)."""
         if self.covered[site.name] > index:
             return
-        if self.seen is not x:
-            self.seen, self.squares = x, squares(x.flatten(0, 1))
+        flat = x.reshape(-1, x.shape[-1])
+        if self.last is not x:
+            self.last, self.squares = x, squares(flat)
         # padding stands behind all that is scored: its δ is exactly 0
-        gradient, fisher = products(x.flatten(0, 1), delta.flatten(0, 1), self.squares)
+        gradient, fisher = products(flat, delta.reshape(-1, delta.shape[-1]), self.squares)
         total = self.sums[site.name]
         self.torn = site.name
+        if routed is not None and work.gradient:
+            self.seen[site.name][HALVES.index(work.gradient)] += _reached(routed, work.batch)
         if work.gradient:
             total[PARTS.index(work.gradient)].add_(gradient, alpha=work.item)
         total[PARTS.index(work.fisher)].add_(fisher, alpha=work.item_fisher)
         self.covered[site.name] = index + 1
         self.torn = None
+
+    def end(self, index: int) -> None:
+        """Batch ``index`` is complete: it has nothing for experts that no token reached."""
+        for name, covered in self.covered.items():
+            self.covered[name] = max(covered, index + 1)
+
+
+def _reached(routed: Routed, batch: Batch) -> int:
+    """How many positions of an expert are not padding."""
+    ends = torch.tensor([len(item.ids) for item in batch.items], device=routed.positions.device)
+    columns = routed.total // len(ends)
+    return int((routed.positions % columns < ends[routed.positions // columns]).sum())
 
 
 def saliency_provenance(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int) -> dict[str, str]:
@@ -132,8 +156,11 @@ def collect_saliency(
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     store = SaliencyFolder(folder, key) if folder else None
     held: dict[str, LinearSaliency] = {}
+    seen: Seen = {}
     for index, sites in enumerate(groups):
-        if store and store.has(index):
+        finished = store.finished(index) if store else None
+        if finished is not None:
+            seen |= finished
             continue
         group = _group(lm, sites, store.unfinished(index) if store else None)
         try:
@@ -144,41 +171,52 @@ def collect_saliency(
                         progress(index * len(queue) + number + 1, len(groups) * len(queue))
         except BaseException:
             if store and group.torn is None and any(group.covered.values()):
-                store.keep(index, group.covered, group.sums)
+                store.keep(index, Unfinished(group.sums, group.covered, group.seen))
             raise
         parts = {name: LinearSaliency(*value.bfloat16().cpu().unbind()) for name, value in group.sums.items()}
+        seen |= group.seen
         if store:
-            store.save(index, parts)
+            store.save(index, parts, group.seen)
         else:
             held |= parts
     scored = [(work.pole, len(item.ids) - item.start) for work in queue for item in work.batch.items]
     tokens = {pole: sum(count for own, count in scored if own == pole) for pole in POLES}
     if store:
-        return store.finish(names, provenance, contrast.group_keys, tokens)
-    return SaliencyPair(tuple(held), held.__getitem__, provenance, contrast.group_keys, tokens)
+        return store.finish(names, provenance, contrast.group_keys, tokens, seen)
+    return SaliencyPair(tuple(held), held.__getitem__, provenance, contrast.group_keys, tokens, seen)
 
 
 def _group(lm: LoadedModel, linears: Sequence[LinearSite], unfinished: Unfinished | None) -> _Group:
-    """Layers to work on, from the beginning or from where an interruption left them."""
+    """Linears to work on, from the beginning or from where an interruption left them."""
     if unfinished is None:
         return _Group(linears, {s.name: torch.zeros(len(PARTS), *s.shape, device=lm.device) for s in linears})
-    sums, covered = unfinished
-    return _Group(linears, {name: value.to(lm.device) for name, value in sums.items()}, covered)
+    sums = {name: value.to(lm.device) for name, value in unfinished.sums.items()}
+    return _Group(linears, sums, unfinished.covered, unfinished.seen)
 
 
 def layer_groups(linears: Sequence[LinearSite], memory: int) -> list[list[LinearSite]]:
-    """Consecutive layers whose statistics fit into ``memory`` bytes together; at least one layer each."""
+    """Consecutive layers whose statistics fit into ``memory`` bytes together.
+
+    A layer that does not fit by itself, as with many experts, is divided by inputs; at least one input each.
+    """
     groups: list[list[LinearSite]] = []
     used = memory + 1
-    for layer in sorted({site.layer for site in linears}):
-        sites = [site for site in linears if site.layer == layer]
-        size = sum(4 * len(PARTS) * site.shape[0] * site.shape[1] for site in sites)
-        if used + size > memory:
-            groups.append([])
-            used = 0
-        groups[-1] += sites
-        used += size
+    for _, layer in groupby(linears, lambda site: site.layer):
+        parts = [list(layer)]
+        if _size(parts[0]) > memory:
+            parts = [list(part) for _, part in groupby(parts[0], lambda site: site.input)]
+        for part in parts:
+            if used + _size(part) > memory:
+                groups.append([])
+                used = 0
+            groups[-1] += part
+            used += _size(part)
     return groups
+
+
+def _size(linears: Sequence[LinearSite]) -> int:
+    """Bytes of the statistics."""
+    return sum(4 * len(PARTS) * site.shape[0] * site.shape[1] for site in linears)
 
 
 def _queue(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int) -> list[_Work]:
@@ -215,14 +253,15 @@ def _add(lm: LoadedModel, group: _Group, index: int, work: _Work) -> None:
     """Run batch ``index`` forwards and backwards and add its products to the sums."""
     batch = work.batch
 
-    def see(site: LinearSite, x: Tensor, delta: Tensor) -> None:
-        group.add(index, work, site, x, delta)
+    def see(site: LinearSite, delta: Tensor, *args: Any) -> None:
+        group.add(index, work, site, delta, *args)
 
     with _watching(lm, group.linears, see):
         first = min(item.start for item in batch.items) - 1
         keep = torch.arange(first, batch.ids.shape[1], device=lm.device)
         logits = lm.model(input_ids=batch.ids.to(lm.device), use_cache=False, logits_to_keep=keep).logits
         logits.backward(_gradient(logits.detach(), batch, first))
+    group.end(index)
 
 
 def _gradient(logits: Tensor, batch: Batch, first: int) -> Tensor:
@@ -274,11 +313,12 @@ def _begin(_: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> Non
 
 
 @contextmanager
-def _watching(
-    lm: LoadedModel, linears: Sequence[LinearSite], see: Callable[[LinearSite, Tensor, Tensor], None]
-) -> Iterator[None]:
-    """Call ``see(site, x, δ)`` for each Linear during a backward pass that computes no weight gradients."""
-    with ExitStack() as stack:
+def _watching(lm: LoadedModel, linears: Sequence[LinearSite], see: Callable[..., None]) -> Iterator[None]:
+    """Call ``see(site, δ, x)`` for each Linear during a backward pass that computes no weight gradients.
+
+    For one of an expert the positions of x follow.
+    """
+    with lm.opened_experts(), ExitStack() as stack:
         for parameter in lm.model.parameters():
             if parameter.requires_grad:
                 stack.callback(parameter.requires_grad_, True)
@@ -286,8 +326,8 @@ def _watching(
         stack.callback(_below(lm, linears).register_forward_hook(_begin).remove)
         for site in linears:
 
-            def watch(_: nn.Module, args: tuple[Tensor, ...], output: Tensor, site: LinearSite = site) -> None:
-                output.register_hook(lambda delta: see(site, args[0], delta))  # type: ignore[no-untyped-call]
+            def watch(_: nn.Module, args: tuple[Any, ...], output: Tensor, site: LinearSite = site) -> None:
+                output.register_hook(lambda delta: see(site, delta, *args))  # type: ignore[no-untyped-call]
 
             stack.callback(lm.module(site.name).register_forward_hook(watch).remove)
         yield

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -18,7 +18,8 @@ from torch import Tensor
 from temperament.calibration import Pole
 
 #: Parts of the statistics of one Linear, in the order of ``LinearSaliency``.
-PARTS = ("plus_first", "plus_second", "minus_first", "minus_second", "poles", "neutral")
+HALVES = ("plus_first", "plus_second", "minus_first", "minus_second")
+PARTS = (*HALVES, "poles", "neutral")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class SaliencyPair:
     """Saliency statistics of a contrast in one model, of the Linears ``names``, read Linear by Linear.
 
     ``read`` returns those of the Linear of that name, from memory or from a file. ``groups`` are the identities of the
-    calibration texts, ``tokens`` the response tokens of each pole.
+    calibration texts, ``tokens`` the response tokens of each pole, ``seen`` for every Linear of an expert how many
+    tokens of the texts reached it, in the halves of ``HALVES``.
     """
 
     names: tuple[str, ...]
@@ -65,12 +67,14 @@ class SaliencyPair:
     provenance: dict[str, str]
     groups: frozenset[str]
     tokens: dict[Pole, int]
+    seen: Mapping[str, Sequence[int]] = field(default_factory=dict)
     has_shuffled_labels: bool = False
 
     @cached_property
     def hash(self) -> str:
         """SHA-256 over provenance and statistics; persona files refer to it."""
-        digest = hashlib.sha256(json.dumps([self.provenance, self.tokens], sort_keys=True).encode())
+        facts = [self.provenance, self.tokens, *([self.seen] if self.seen else [])]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         for name in self.names:
             statistics = self.read(name)
             for part in PARTS:
@@ -84,6 +88,13 @@ class SaliencyPair:
     def gradient(self, name: str, pole: Pole, other: float = 1.0) -> Tensor:
         """G of one Linear for a pole, (outputs, inputs) fp32; ``other`` weighs the opposite pole."""
         return self.read(name).gradient(pole, other, shuffled=self.has_shuffled_labels)
+
+    def seen_in(self, name: str, pole: Pole) -> int:
+        """How many tokens of a pole reached that Linear of an expert."""
+        plus_first, plus_second, minus_first, minus_second = self.seen[name]
+        if self.has_shuffled_labels:
+            plus_second, minus_first = minus_first, plus_second
+        return plus_first + plus_second if pole == "plus" else minus_first + minus_second
 
     def shuffled(self) -> SaliencyPair:
         """The same texts with shuffled labels: each new pole is one half of either old pole; no further pass."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,17 @@ INDEX = "saliency.safetensors"
 _REMEDY = "delete it and run the extraction again"
 _KIND = "saliency file"
 
-#: The sums of an interrupted group, and how many batches those of each Linear cover.
-Unfinished = tuple[dict[str, Tensor], dict[str, int]]
+#: Of each Linear of an expert how many tokens reached it, in the halves of ``saliency.HALVES``.
+Seen = dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """The sums of an interrupted group, how many batches those of each Linear cover, and what experts saw."""
+
+    sums: dict[str, Tensor]
+    covered: dict[str, int]
+    seen: Seen
 
 
 class SaliencyFolder:
@@ -42,16 +52,17 @@ class SaliencyFolder:
     def _index(self) -> Path:
         return self._folder / INDEX
 
-    def has(self, index: int) -> bool:
-        """Whether the group is finished; a damaged or foreign file is no work done."""
-        return self._own(self._path(index)) is not None
+    def finished(self, index: int) -> Seen | None:
+        """What experts of a finished group saw; None if it is not: a damaged or foreign file is no work done."""
+        found = self._own(self._path(index))
+        return found and found[1].get("seen", {})
 
     def unfinished(self, index: int) -> Unfinished | None:
-        """The sums of an interrupted group, if there are any."""
+        """The work done on an interrupted group, if there is any."""
         found = self._own(self._partial)
         if found is None or found[1]["group"] != index:
             return None
-        return found[0], found[1]["covered"]
+        return Unfinished(found[0], found[1]["covered"], found[1].get("seen", {}))
 
     def _own(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The content of an intact file of this run, or None."""
@@ -61,15 +72,16 @@ class SaliencyFolder:
             return None
         return (tensors, header) if header.get("key") == self._key else None
 
-    def keep(self, index: int, covered: Mapping[str, int], sums: Mapping[str, Tensor]) -> None:
-        """Keep the sums of an interrupted group."""
-        write_container(self._partial, sums, {"key": self._key, "group": index, "covered": dict(covered)})
+    def keep(self, index: int, work: Unfinished) -> None:
+        """Keep the work done on an interrupted group."""
+        header = {"key": self._key, "group": index, "covered": work.covered, "seen": work.seen}
+        write_container(self._partial, work.sums, header)
 
-    def save(self, index: int, parts: Mapping[str, LinearSaliency]) -> None:
+    def save(self, index: int, parts: Mapping[str, LinearSaliency], seen: Seen) -> None:
         """Write a finished group; what an index says of files of another run holds no longer."""
         self._index.unlink(missing_ok=True)
         tensors = {name: torch.stack([getattr(part, field) for field in PARTS]) for name, part in parts.items()}
-        write_container(self._path(index), tensors, {"key": self._key})
+        write_container(self._path(index), tensors, {"key": self._key, "seen": seen})
         self._partial.unlink(missing_ok=True)
 
     def finish(
@@ -78,6 +90,7 @@ class SaliencyFolder:
         provenance: Mapping[str, str],
         texts: frozenset[str],
         tokens: Mapping[Pole, int],
+        seen: Seen,
     ) -> SaliencyPair:
         """Write the index of all groups, after which ``load_saliency`` finds them, and remove files of other runs."""
         header = {
@@ -87,6 +100,7 @@ class SaliencyFolder:
             "provenance": dict(provenance),
             "groups": sorted(texts),
             "tokens": dict(tokens),
+            "seen": seen,
             "files": [[self._path(index).name, list(names)] for index, names in enumerate(groups)],
         }
         write_container(self._index, {}, header)
@@ -106,7 +120,8 @@ def load_saliency(folder: Path) -> SaliencyPair:
         where = {name: folder / file for file, names in header["files"] for name in names}
         provenance, groups, key = dict(header["provenance"]), frozenset(header["groups"]), header["key"]
         tokens: dict[Pole, int] = {pole: int(header["tokens"][pole]) for pole in POLES}
-    except (KeyError, TypeError, ValueError) as error:
+        seen = {name: [int(count) for count in counts] for name, counts in header.get("seen", {}).items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise TemperamentError(f"{path} is damaged ({error!r})", _REMEDY) from None
 
     @lru_cache(maxsize=1)
@@ -124,7 +139,7 @@ def load_saliency(folder: Path) -> SaliencyPair:
         except (ValueError, KeyError, TypeError) as error:
             raise TemperamentError(f"{where[name]} is damaged: {error}", _REMEDY) from None
 
-    return SaliencyPair(tuple(where), read, provenance, groups, tokens)
+    return SaliencyPair(tuple(where), read, provenance, groups, tokens, seen)
 
 
 def find_saliency(folder: Path, provenance: Mapping[str, str], names: Iterable[str]) -> SaliencyPair | None:

@@ -56,12 +56,18 @@ class SignaturePair:
         digest = hashlib.sha256(json.dumps(self.provenance, sort_keys=True).encode())
         for moments in (*self.plus.halves, *self.minus.halves):
             digest.update(f"{moments.count} {moments.sentences}".encode())
-            for tensor in (moments.mean, moments.m2, moments.l2):
-                digest.update(tensor.cpu().numpy().tobytes())
+            for tensor in (moments.mean, moments.m2, moments.l2, moments.seen):
+                if tensor is not None:
+                    digest.update(tensor.cpu().numpy().tobytes())
         return digest.hexdigest()
 
     def pole(self, pole: Pole) -> Moments:
         return (self.plus if pole == "plus" else self.minus).moments
+
+    def seen_at(self, index: int, pole: Pole) -> int:
+        """How many counted tokens of a pole reached that input of the model."""
+        moments = self.pole(pole)
+        return moments.count if moments.seen is None else int(moments.seen[index])
 
     @property
     def tokens(self) -> dict[Pole, int]:

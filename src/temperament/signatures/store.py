@@ -101,17 +101,25 @@ def discard_partial(folder: Path) -> None:
 
 
 def _tensors(parts: tuple[Moments, ...]) -> dict[str, Tensor]:
-    return {name: torch.stack([getattr(part, name) for part in parts]) for name in ("mean", "m2", "l2")}
+    tensors = {name: torch.stack([getattr(part, name) for part in parts]) for name in ("mean", "m2", "l2")}
+    if any(part.seen is not None for part in parts):
+        seen = [torch.zeros_like(part.mean) if part.seen is None else part.seen for part in parts]
+        tensors["seen"] = torch.stack(seen)
+    return tensors
 
 
 def _moments(path: Path, tensors: dict[str, Tensor], counts: list[list[int]]) -> tuple[Moments, ...]:
     try:
-        mean, m2, l2 = (checked_tensor(tensors, name, torch.float64, 2) for name in ("mean", "m2", "l2"))
-        if not mean.shape == m2.shape == l2.shape or len(counts) != len(mean):
+        found = [
+            checked_tensor(tensors, name, torch.float64, 2)
+            for name in ("mean", "m2", "l2", "seen")
+            if name != "seen" or name in tensors  # of experts only
+        ]
+        if len({tensor.shape for tensor in found}) != 1 or len(counts) != len(found[0]):
             raise ValueError("shapes differ")
     except ValueError as error:
         raise TemperamentError(f"{path} is damaged: {error}", _REMEDY) from None
     return tuple(
-        Moments(int(count), int(sentences), *values)
-        for (count, sentences), *values in zip(counts, mean, m2, l2, strict=True)
+        Moments(int(count), int(sentences), *(values if count else values[:3]))
+        for (count, sentences), *values in zip(counts, *found, strict=True)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from temperament.models import LinearSite, LoadedModel
+from temperament.models.experts import Routed
 from temperament.personas import SubnetworkEdit
 from temperament.wear.positions import Positions
 from temperament.wear.row_kind import Row, RowKind, distinct
@@ -27,6 +29,9 @@ class SubnetworkRows(RowKind[SubnetworkEdit]):
         """A hook on every Linear that some row gates; weights count for prompt and response alike."""
         unique, lookup = distinct(rows, lm.device)
         gates = [_gates(row) for row in unique]
+        experts = ExitStack()
+        lm.hooks.append(experts.close)
+        experts.enter_context(lm.opened_experts())
         for site in lm.linears:
             own = [gate.get(site.name) for gate in gates]
             if any(gate is not None for gate in own):
@@ -63,18 +68,29 @@ def _correct(
     args: tuple[Any, ...],
     output: Tensor,
 ) -> Tensor:
-    """Add (gate − 1) · w · x of the gated weights to the rows that wear them; ``output`` (rows, tokens, outputs)."""
-    x: Tensor = args[0]
-    weight = lm.weight(site)
-    result = output.clone()
+    """Add (gate − 1) · w · x of the gated weights to the rows that wear them.
+
+    ``output`` (rows, tokens, outputs), or one axis for both; of an expert (tokens, outputs) where it was asked.
+    """
+    x, weight = args[0].reshape(-1, site.shape[1]), lm.weight(site)
+    result = output.clone(memory_format=torch.contiguous_format)
+    flat = result.view(-1, site.shape[0])
+    owner = _owners(lookup, len(flat), *args[1:])
     for index, gate in enumerate(gates):
         if gate is None:
             continue
         positions, change = gate
-        rows = (lookup.expand(len(output)) == index).nonzero().squeeze(1)
+        places = (owner == index).nonzero().squeeze(1)
         outputs, inputs = positions // weight.shape[1], positions % weight.shape[1]
         values = weight[outputs, inputs].float() * change
-        sums = torch.zeros(*output[rows].shape, dtype=torch.float32, device=output.device)
-        sums.index_add_(-1, outputs, x[rows].index_select(-1, inputs).float() * values)
-        result[rows] += sums.to(output.dtype)
+        sums = torch.zeros(len(places), len(weight), dtype=torch.float32, device=output.device)
+        sums.index_add_(-1, outputs, x[places].index_select(-1, inputs).float() * values)
+        flat[places] += sums.to(output.dtype)
     return result
+
+
+def _owners(lookup: Tensor, count: int, routed: Routed | None = None) -> Tensor:
+    """What the row of each of ``count`` positions wears, as a place in the table: all positions, or an expert's."""
+    if routed is None:
+        return lookup.repeat_interleave(count // len(lookup))
+    return lookup[routed.positions // (routed.total // len(lookup))]

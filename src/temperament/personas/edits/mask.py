@@ -21,13 +21,14 @@ from temperament.methods.recipe import RULES, Rule
 from temperament.models import LoadedModel
 from temperament.personas.edits.compressed import deflated, inflated
 from temperament.personas.edits.edit import Content, expect_tensors
-from temperament.personas.masks import MaskDigest, PackedMasks, build_masks, mask_builder
+from temperament.personas.masks import MaskDigest, PackedMasks, build_masks, mask_builder, masked_linears
 
 
 class MaskHeader(BaseModel):
     """How the mask is stored: ``rule`` (and ``block``) of a recipe, or ``linears`` of packed bits.
 
-    ``packing`` is how the bits are compressed; files of earlier versions do not.
+    ``packing`` is how the bits are compressed; files of earlier versions do not. ``unmasked`` names experts whose
+    Linears have no mask.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -37,13 +38,15 @@ class MaskHeader(BaseModel):
     block: int | None = Field(default=None, ge=2)
     linears: list[tuple[str, int, int]] | None = None
     packing: Literal["zlib"] | None = None
+    unmasked: list[str] | None = Field(default=None, min_length=1)
 
 
 @dataclass(frozen=True, eq=False)
 class MaskEdit:
     """A mask over the Linears of one model: a recipe from which it is rebuilt, or packed bits.
 
-    ``checksum`` is the SHA-256 of the packed masks; rebuilding checks it.
+    ``checksum`` is the SHA-256 of the packed masks; rebuilding checks it. ``unmasked`` names experts that stay as they
+    are, because the texts hardly reached them.
     """
 
     kind: ClassVar[str] = "mask"
@@ -53,13 +56,14 @@ class MaskEdit:
     checksum: str
     recipe: Recipe | None = None
     packed: PackedMasks | None = None
+    unmasked: tuple[str, ...] = ()
     _built: WeakKeyDictionary[LoadedModel, PackedMasks] = field(default_factory=WeakKeyDictionary, repr=False)
 
     def masks(self, lm: LoadedModel) -> PackedMasks:
         """The masks for this model, built on first use; a checksum mismatch is an error."""
         built = self._built.get(lm)
         if built is None:
-            built = self.packed or build_masks(lm, _required(self.recipe), self.sparsity)
+            built = self.packed or build_masks(lm, _required(self.recipe), self.sparsity, self.unmasked)
             self._verify(built.checksum)
             self._built[lm] = built
         return built
@@ -71,8 +75,9 @@ class MaskEdit:
             yield from (known.bits.get(linear.name) for linear in lm.linears)
             return
         build, digest = mask_builder(lm, _required(self.recipe), self.sparsity), MaskDigest()
+        masked = {linear.name for linear in masked_linears(lm, self.sparsity, self.unmasked)}
         for linear in lm.linears:
-            bits = build(linear) if self.sparsity.sparsity(linear) > 0 else None
+            bits = build(linear) if linear.name in masked else None
             if bits is not None:
                 digest.add(linear.name, bits)
             yield bits
@@ -120,20 +125,22 @@ class MaskEdit:
         mask: dict[str, Any] = {"form": form, "sparsity": self.sparsity.as_json(), "checksum": self.checksum}
         if self.recipe:
             mask |= {"vectors": len(self.recipe.vectors), "inputs": self.recipe.vectors.shape[1]}
+        if self.unmasked:
+            mask["unmasked experts"] = len(self.unmasked)
         return {"mask": mask}
 
     def content(self) -> Content:
-        sparsity = self.sparsity.as_json()
+        shared: dict[str, Any] = {"sparsity": self.sparsity.as_json(), "checksum": self.checksum}
+        if self.unmasked:
+            shared["unmasked"] = list(self.unmasked)
         if self.recipe is not None:
-            header = MaskHeader(
-                sparsity=sparsity, checksum=self.checksum, rule=self.recipe.rule, block=self.recipe.block
-            )
+            header = MaskHeader(**shared, rule=self.recipe.rule, block=self.recipe.block)
             return Content({"importance": self.recipe.vectors}, header.model_dump(exclude_none=True))
         if self.packed is None:
             raise ValueError("a mask edit needs a recipe or packed bits")
         shapes = [(name, *bits.shape) for name, bits in self.packed.bits.items()]
         data = b"".join(bits.numpy().tobytes() for bits in self.packed.bits.values())
-        header = MaskHeader(sparsity=sparsity, checksum=self.checksum, linears=shapes, packing="zlib")
+        header = MaskHeader(**shared, linears=shapes, packing="zlib")
         # at a sparsity of .2 a quarter smaller; a higher level gains a hundredth and takes six times as long
         return Content({"bits": deflated(data, 1)}, header.model_dump(exclude_none=True))
 
@@ -143,6 +150,7 @@ class MaskEdit:
         mask = MaskHeader.model_validate_json(content.json)
         expect_tensors(content, "bits" if mask.rule is None else "importance")
         sparsity = SparsityPlan.of(mask.sparsity)
+        unmasked = tuple(mask.unmasked or ())
         if (mask.rule is None) == (mask.linears is None) or (mask.packing and mask.rule):
             raise ValueError("a mask is either a rule or a list of Linears")
         if mask.rule is not None:
@@ -150,9 +158,9 @@ class MaskEdit:
                 raise ValueError(f"unknown mask rule {mask.rule!r}")
             rule: Rule = mask.rule
             vectors = checked_tensor(content.tensors, "importance", torch.float32, 2)
-            return MaskEdit(sparsity, mask.checksum, recipe=Recipe(rule, pole, vectors, mask.block))
+            return MaskEdit(sparsity, mask.checksum, recipe=Recipe(rule, pole, vectors, mask.block), unmasked=unmasked)
         packed = _unpacked(mask, checked_tensor(content.tensors, "bits", torch.uint8, 1))
-        return MaskEdit(sparsity, mask.checksum, packed=packed)
+        return MaskEdit(sparsity, mask.checksum, packed=packed, unmasked=unmasked)
 
 
 def _required(recipe: Recipe | None) -> Recipe:
