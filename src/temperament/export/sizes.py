@@ -35,12 +35,12 @@ def plan_sizes(lm: LoadedModel, channels: float, heads: float = 0.0) -> Sizes:
     for name, share in (("channels", channels), ("heads", heads)):
         if not 0 <= share < 1:
             raise TemperamentError(f"a share of {share:g} of the {name} to remove", "give 0 up to, not including, 1")
-    full = Sizes.of(lm)
-    if len({site.width for site in lm.neurons}) > 1 or len(down_projections(lm)) != lm.depth:
+    if len({site.width for site in lm.neurons}) != 1 or len(down_projections(lm)) != lm.depth:
         raise TemperamentError(
             f"the blocks of this {lm.family.name} model do not have one MLP of one size each",
             "only models whose config names one size can be made smaller",
         )
+    full = Sizes.of(lm)
     if channels and lm.family.channels is None:
         raise TemperamentError(
             f"a config of {lm.family.name} cannot say fewer MLP channels", "leave the channels, or use another family"
