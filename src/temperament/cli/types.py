@@ -121,9 +121,10 @@ def command(
     if json_output:
         print_json({**result, "figures": figures})
         return
-    from temperament.report.type_tables import effect_table, success_table, type_table
+    from temperament.report.type_tables import effect_table, success_table, type_tables
 
-    for table in (*(type_table(study, point) for point in study.points), effect_table(study), success_table(study)):
+    by_type = [table for point in study.points for table in type_tables(study, point)]
+    for table in (*by_type, effect_table(study), success_table(study)):
         out.print(table)
         out.print()
     out.print(f"written: {', '.join([*figures, str(written)])}", soft_wrap=True)

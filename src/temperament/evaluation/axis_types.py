@@ -145,8 +145,10 @@ def _effect(values: Array, signs: Array, seed: int) -> Measured:
 
 
 def _share(value: float, resampled: Array, count: int) -> Measured:
+    """In %; the interval is widened to hold the share itself, from which resampled signs near 0 stray to one side."""
     low, high = np.percentile(100 * resampled, [2.5, 97.5])
-    return Measured(float(100 * value), float(low), float(high), count)
+    share = float(100 * value)
+    return Measured(share, min(share, float(low)), max(share, float(high)), count)
 
 
 def _sign(name: str, axis: str) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -60,9 +59,9 @@ def heat_map(study: TypesStudy, point: TypesPoint, path: Path) -> Path:
 
 
 def radar_plots(study: TypesStudy, point: TypesPoint, path: Path) -> Path:
-    """One radar per type: the change of statement scores towards either pole of every axis, worn and by the prompt.
+    """One radar per type, a spoke per letter worn: the margin of the statement scores, worn and in the controls.
 
-    The eight spokes are the eight letters, opposite poles opposite each other; the letters of the type worn are bold.
+    The dashed outline is no change; a spoke that reaches beyond it moved towards the letter worn.
     """
     plt = pyplot()
     conditions = {"worn": (point.worn, WORN), "prompt": (study.prompt, _PROMPT)}
@@ -70,7 +69,7 @@ def radar_plots(study: TypesStudy, point: TypesPoint, path: Path) -> Path:
         conditions = {"random": (point.random, CONTROL), **conditions}
     switches = {label: (found.switches["statements, change"], colour) for label, (found, colour) in conditions.items()}
     names = list(point.worn.switches["statements, change"].scores)
-    top = _reach(switches.values())
+    top = _reach([found for found, _ in switches.values()])
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
     figure, grid = plt.subplots(
@@ -82,23 +81,30 @@ def radar_plots(study: TypesStudy, point: TypesPoint, path: Path) -> Path:
         layout="constrained",
         squeeze=False,
     )
+    figure.get_layout_engine().set(wspace=0.12)
+    angles = [2 * np.pi * index / len(NAMES) for index in range(len(NAMES) + 1)]
     for axes in grid.flat[len(names) :]:
         axes.set_visible(False)
     for axes, name in zip(grid.flat, names, strict=False):
         for label, (found, colour) in switches.items():
-            _outline(axes, found.scores[name], colour, label, filled=label == "worn")
-        axes.set_ylim(0, top)
-        axes.set_yticks([top / 2, top], ["", f"{top:.2f}"], fontsize=6, color=CONTROL)
-        axes.set_xticks(_angles(), _spokes(), fontsize=9)
-        for text, letter in zip(axes.get_xticklabels(), _spokes(), strict=True):
-            text.set_color(INK if letter in name else CONTROL)
-            text.set_fontweight("bold" if letter in name else "normal")
+            margins = [top + np.nan_to_num(found.margin(name, axis)) for axis in NAMES]
+            outline = [*margins, margins[0]]
+            axes.plot(angles, outline, color=colour, linewidth=2 if label == "worn" else 1.2, label=label)
+            if label == "worn":
+                axes.fill(angles, outline, color=colour, alpha=0.18)
+        axes.plot(angles, [top] * len(angles), color=INK, linewidth=0.9, linestyle="--")
+        axes.set_theta_zero_location("N")
+        axes.set_ylim(0, 2 * top)
+        axes.set_yticks([top, 2 * top], ["0", f"+{top:.2f}"], fontsize=7, color=CONTROL)
+        axes.set_rlabel_position(45)
+        axes.set_xticks(angles[:-1], list(name), fontsize=11, fontweight="bold", color=INK)
         axes.set_title(name, fontsize=10, color=INK, family="monospace", fontweight="bold")
         axes.grid(color=GRID)
         axes.spines["polar"].set_color(GRID)
-    title = f"Change of statement scores toward each letter, nats per token\n{_subject(study, point)}; bold: worn"
+    title = f"Change of statement scores toward the letters worn, nats per token\n{_subject(study, point)}"
     figure.suptitle(title, x=0.012, ha="left", color=INK, fontsize=11, fontweight="bold")
     handles = [plt.Line2D([], [], color=colour, linewidth=2, label=label) for label, (_, colour) in switches.items()]
+    handles.append(plt.Line2D([], [], color=INK, linewidth=0.9, linestyle="--", label="no change; beyond it: right"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     return save_figure(plt, figure, path)
 
@@ -139,27 +145,8 @@ def success_figure(study: TypesStudy, path: Path) -> Path:
     return save_figure(plt, figure, path)
 
 
-def _outline(axes: Any, scores: Mapping[str, float], colour: str, label: str, *, filled: bool) -> None:
-    """A closed line through the eight letters: a score counts for its own letter and is 0 on the opposite one."""
-    signed = [np.nan_to_num(scores[axis]) for axis in NAMES]
-    values = [max(0.0, value) for value in signed] + [max(0.0, -value) for value in signed]
-    angles = [*_angles(), _angles()[0]]
-    axes.plot(angles, [*values, values[0]], color=colour, linewidth=1.8 if filled else 1.2, label=label)
-    if filled:
-        axes.fill(angles, [*values, values[0]], color=colour, alpha=0.18)
-
-
-def _angles() -> list[float]:
-    return [2 * np.pi * index / (2 * len(NAMES)) for index in range(2 * len(NAMES))]
-
-
-def _spokes() -> list[str]:
-    return [axis.letters[0] for axis in AXES] + [axis.letters[1] for axis in AXES]
-
-
-def _reach(switches: Any) -> float:
-    found: Sequence[Switch] = [switch for switch, _ in switches]
-    values = [abs(value) for switch in found for row in switch.scores.values() for value in row.values()]
+def _reach(switches: Sequence[Switch]) -> float:
+    values = [abs(value) for found in switches for row in found.scores.values() for value in row.values()]
     return max((value for value in values if np.isfinite(value)), default=1.0) or 1.0
 
 

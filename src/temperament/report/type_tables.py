@@ -7,27 +7,28 @@ from rich.text import Text
 
 from temperament.analyze.types import READINGS, Condition, TypesPoint, TypesStudy, median
 from temperament.calibration.builtin import AXES
-from temperament.evaluation.axis_types import CHANCE, NAMES
+from temperament.evaluation.axis_types import CHANCE, MIDDLE, NAMES
 from temperament.report.tables import cost_text, interval, plain_table
 
-_HEADS = {"questionnaire": "questionnaire", "questionnaire, change": "its change", "statements, change": "statements"}
+_HEADS = {"questionnaire": "form", "questionnaire, change": "its change", "statements, change": "statements"}
 
 
 def success_table(study: TypesStudy) -> Table:
     """Share of types and of axes whose measured pole is the one worn, in %, for every value and control."""
-    heads = [f"{_HEADS[reading]}\n{what}" for reading in READINGS for what in ("types", "axes")]
+    heads = [head for reading in READINGS for head in ("types", f"{_HEADS[reading]}\naxes")]
     title = f"Persona switch on {study.provenance['model']['name']}, {study.method}: success in %"
-    table = plain_table(study.over, *heads, "perplexity\nmedian (worst)", title=title)
+    table = plain_table(study.over, *heads, "ppl\nmedian", title=title)
+    table.padding = (0, 1, 0, 0)
     for point in study.points:
         table.add_row(f"{point.value:g}", *_cells(point.worn), style="bold")
         if point.random:
             table.add_row("  random", *_cells(point.random))
     table.add_row("prompt", *_cells(study.prompt))
-    fixed = [f"{CHANCE[what]:.1f}" for _ in READINGS for what in ("types", "axes")]
+    fixed = [f"{CHANCE[what]:.0f}" for _ in READINGS for what in ("types", "axes")]
     table.add_row("chance", *fixed, "")
     lines = [
         f"unworn the questionnaire gives {study.own}; a fixed type is right on 1 of 16 and on half the axes",
-        "questionnaire: over or under the middle of the scale; its change, statements: over or under the unworn score",
+        "form: questionnaire score over or under 3; its change and statements: over or under the unworn score",
         "random: edits of the same size without the meaning; prompt: four system prompts",
         "[ ] 95 % bootstrap interval over items, the same items for all types",
     ]
@@ -39,9 +40,8 @@ def _cells(condition: Condition) -> list[str]:
     cells = []
     for reading in READINGS:
         found = condition.switches[reading]
-        cells += [interval(found.types, 0), interval(found.axes, 0)]
-    costs = condition.perplexity
-    return [*cells, f"{cost_text(median(costs))} ({cost_text(max(costs.values()))})"]
+        cells += [f"{found.types.value:.0f}", interval(found.axes, 0)]
+    return [*cells, cost_text(median(condition.perplexity))]
 
 
 def effect_table(study: TypesStudy) -> Table:
@@ -56,18 +56,20 @@ def effect_table(study: TypesStudy) -> Table:
     return table
 
 
-def type_table(study: TypesStudy, point: TypesPoint) -> Table:
-    """A row per type worn: the type measured, and score with margin of every axis."""
-    heads = [f"{axis.letters} 1–5\n(margin)" for axis in AXES] + [f"{axis.letters} nats\n(margin)" for axis in AXES]
-    title = f"Types worn at {study.over} {point.value:g}"
-    table = plain_table("worn", "measured", *heads, "ppl", title=title)
+def type_tables(study: TypesStudy, point: TypesPoint) -> tuple[Table, Table]:
+    """A row per type worn: the type measured, and score with margin of every axis, by either measure."""
+    where = f"Types worn at {study.over} {point.value:g}"
     form, statements = (point.worn.switches[reading] for reading in ("questionnaire", "statements, change"))
+    heads = [f"{axis.letters}\n(margin)" for axis in AXES]
+    first = plain_table("worn", "measured", *heads, title=f"{where}: questionnaire, 1–5")
+    second = plain_table("worn", "measured", *heads, "ppl", title=f"{where}: change in statements, nats per token")
     for name in form.scores:
-        cells = [f"{3 + form.scores[name][axis]:.2f} ({form.margin(name, axis):+.2f})" for axis in NAMES]
-        cells += [f"{statements.scores[name][axis]:+.2f} ({statements.margin(name, axis):+.2f})" for axis in NAMES]
-        table.add_row(name, form.measured_type(name), *cells, cost_text(point.worn.perplexity[name]))
+        cells = [f"{MIDDLE + form.scores[name][axis]:.2f} ({form.margin(name, axis):+.2f})" for axis in NAMES]
+        first.add_row(name, form.measured_type(name), *cells)
+        cells = [f"{statements.scores[name][axis]:+.2f} ({statements.margin(name, axis):+.2f})" for axis in NAMES]
+        second.add_row(name, statements.measured_type(name), *cells, cost_text(point.worn.perplexity[name]))
     own = study.own_scores["questionnaire"]
-    table.add_row("nothing", study.own, *(f"{3 + own[axis]:.2f}" for axis in NAMES), *([""] * len(NAMES)), "")
-    note = "measured: by the questionnaire, from 3 up the first letter; nats: change against the unworn model"
-    table.caption, table.caption_justify = Text(f"{note}; margin: in the direction worn, above 0 a success"), "left"
-    return table
+    first.add_row("nothing", study.own, *(f"{MIDDLE + own[axis]:.2f}" for axis in NAMES))
+    second.caption = Text("margin: in the direction worn, above 0 a success; statements: against the unworn model")
+    second.caption_justify = "left"
+    return first, second
