@@ -16,7 +16,7 @@ from expect import refused
 from made import made
 from safetensors.torch import load_file
 from support import bits, logits, mixed_contrast, same, tokens
-from tiny import HEADS, INTERMEDIATE, KV_HEADS, make_tiny_gguf
+from tiny import DENSE, HEADS, INTERMEDIATE, KV_HEADS, MIXTURES, make_tiny_gguf
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from wearing import agree, write
@@ -198,6 +198,13 @@ def test_an_interruption_leaves_nothing(
 # Smaller
 
 
+@pytest.mark.parametrize("tiny_model", MIXTURES, indirect=True)
+def test_a_mixture_of_experts_is_not_made_smaller(tiny_model: LoadedModel) -> None:
+    with refused("do not have one MLP of one size each"):
+        plan_sizes(tiny_model, 0.25)
+
+
+@pytest.mark.parametrize("tiny_model", DENSE, indirect=True)
 def test_a_smaller_checkpoint_computes_what_the_cut_leaves(tiny_model: LoadedModel, tmp_path: Path) -> None:
     lm = tiny_model
     heads = 0.5 if lm.family.heads else 0.0
@@ -292,6 +299,7 @@ def test_importance_is_the_energy_of_what_is_kept(tiny_llama: LoadedModel) -> No
     assert ((left.heads == 0).sum(1) == HEADS // 2).all()
 
 
+@pytest.mark.parametrize("tiny_model", DENSE, indirect=True)
 def test_magnitude_counts_every_weight_of_a_channel_and_a_head_once(tiny_model: LoadedModel) -> None:
     scores, lm = magnitude(tiny_model), tiny_model
     for part, found in (("mlp", scores.channels), ("attention", scores.heads)):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from expect import refused
 from support import bits, hooks, logits, mixed_contrast, same
+from tiny import DENSE
 from torch import Tensor, nn
 
 import temperament.signatures.hessians as streaming
@@ -57,6 +58,7 @@ def one_by_one(lm: LoadedModel, examples: Sequence[Example], tokens: Tokens) -> 
     return {name: x.T @ x / len(x) for name, x in inputs.items()}
 
 
+@pytest.mark.parametrize("tiny_model", DENSE, indirect=True)
 @pytest.mark.parametrize("tokens", ["response", "all"])
 def test_they_are_those_of_one_text_at_a_time(tiny_model: LoadedModel, tokens: Tokens) -> None:
     """Texts of different lengths in one batch, so padding is there and must not count."""

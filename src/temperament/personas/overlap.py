@@ -132,7 +132,7 @@ def mask_statistics(lm: LoadedModel, first: PackedMasks, second: PackedMasks) ->
             layers[pole][linear.layer] += count
             modules[pole][linear.kind] = modules[pole].get(linear.kind, 0) + count
     return {
-        "sparsity": found.edited[0] / found.size.sum(),
+        "sparsity": float(found.edited[0] / found.size.sum()),
         "jaccard": found.jaccard(),
         "differential_ratio": found.ratios,
         "by_layer": layers,
