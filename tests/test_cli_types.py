@@ -168,3 +168,9 @@ def test_the_questionnaire_command_takes_our_own_form(model: str, capsys: pytest
     assert side["acquiescence"]["traits"] == 4
     assert run([*base, "--items", "mbti-axes"]) == 0
     assert f"type {side['type']}" in capsys.readouterr().out
+
+
+def test_people_are_aligned_on_traits_only(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["align", "--model", model, "--people", "synthetic", "--items", "mbti-axes", "--trait-personas", "none"]
+    assert run(command) == 2
+    assert "other things than the five traits" in one_line_error(capsys)

@@ -98,6 +98,9 @@ def command(
     from temperament.language_model import load
 
     asked = resolve_items(items)
+    traits = [trait for trait in LETTERS if any(item.domain == trait for item in asked)]
+    if not traits or any(item.domain not in LETTERS for item in asked):
+        raise TemperamentError(f"{items} has items of other things than the five traits", "give items of the traits")
     shown = find_presentations(presentations)
     strengths = _grid(grid)
     searches: dict[str, Search] = {"additive": "additive", "coordinate": "coordinate"}
@@ -106,9 +109,6 @@ def command(
     group = read_group(people, asked, scored=scored, count=count, seed=seed)
     for note in group.notes:
         tell(note)
-    traits = [trait for trait in LETTERS if any(item.domain == trait for item in asked)]
-    if not traits:
-        raise TemperamentError(f"{items} has no items of the five traits", "give items of openness … neuroticism")
     plans = _trait_pairs(personas, traits)
     if folder:
         ensure_folder(folder)
