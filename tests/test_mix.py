@@ -67,9 +67,9 @@ def test_a_whole_weight_is_the_persona(rule: Rule, method: str, sparsity: float,
     found = extract(tiny_llama, mixed_contrast(), method=method, sparsity=sparsity)
     for persona in (found.plus, found.minus):
         for by in ("magnitude", "score"):
-            alone = mix(tiny_llama, 0.4 * persona, rule, by=by)  # type: ignore[arg-type]
+            alone = mix(tiny_llama, 0.4 * persona, rule, by=by)
             assert edit(alone).checksum == edit(persona).checksum
-            both = mix(tiny_llama, 0.4 * persona + 0.0 * found.minus, rule, by=by)  # type: ignore[arg-type]
+            both = mix(tiny_llama, 0.4 * persona + 0.0 * found.minus, rule, by=by)
             assert edit(both).checksum == edit(persona).checksum
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from temperament.calibration import Pole
 from temperament.models import LoadedModel
@@ -95,7 +96,8 @@ class MixtureEdit:
         return {"mixture": parts}
 
     def content(self) -> Content:
-        tensors, parts = {}, []
+        tensors: dict[str, Tensor] = {}
+        parts = []
         for index, (persona, strength) in enumerate(self.parts):
             content = persona.edit.content()
             tensors |= {f"{index}.{name}": tensor for name, tensor in content.tensors.items()}
