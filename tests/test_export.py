@@ -21,6 +21,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from wearing import agree, write
 
+from temperament.calibration import resolve_contrast
 from temperament.export import (
     Scores,
     Sizes,
@@ -32,6 +33,7 @@ from temperament.export import (
     random_scores,
     removal,
 )
+from temperament.export.measure import variants
 from temperament.models import LoadedModel, load_model
 from temperament.personas import Persona, Plan, SubnetworkEdit, extract
 from temperament.personas.edits.subnetwork import shapes_of
@@ -330,3 +332,32 @@ def test_a_config_that_refuses_a_number_of_heads(tmp_path: Path, tiny_folders: d
     assert plan_sizes(lm, 0, 0.5).heads == 2
     with refused("removes none", "0.5"):
         plan_sizes(lm, 0, 0.25)
+
+
+def test_a_cut_has_seen_what_its_mask_has_seen(tiny_llama: LoadedModel) -> None:
+    """So that a cut is not measured on texts that its mask was calibrated on, baked in or not."""
+    persona = mask_persona(tiny_llama)
+    _, rows = variants(tiny_llama, Plan.of(persona), None, plan_sizes(tiny_llama, 0.25), merged=False)
+    groups = {row.name: [worn.groups for worn, _ in row.own.active] for row in rows}
+    assert groups["exported"] == [persona.groups] != [frozenset()]
+    assert groups["importance unworn"] == groups["magnitude"] == groups["random-0"] == [frozenset()]
+
+
+@pytest.mark.slow
+def test_the_embedded_model(tmp_path: Path) -> None:
+    """Baked in: equal logits, bit by bit. Cut: the logits of the same channels masked, as near as bf16 brings them."""
+    lm: LoadedModel = load_model("smollm2-135m", dtype="bfloat16", device="cpu")
+    persona = extract(lm, resolve_contrast("extraversion", limit=16), method="contrastive-tilt", sparsity=0.2).plus
+    ids = torch.tensor([lm.prompt_ids("What do you enjoy most about your weekends?")])
+    with wear(lm, 0.7 * persona):
+        expected = logits(lm, ids)
+    export(lm, 0.7 * persona, tmp_path / "merged")
+    assert torch.equal(reloaded(tmp_path / "merged", ids), expected)
+    cut = choose(importance(lm), Sizes.of(lm), plan_sizes(lm, 0.25, 0.34))
+    assert cut.sizes == Sizes(1152, 6, 2)
+    with wear(lm, removal(lm, cut, "cut")):
+        masked = logits(lm, ids).float()
+    export(lm, Plan(), tmp_path / "small", merged=False, cut=cut)
+    found = reloaded(tmp_path / "small", ids).float()
+    assert float((found - masked).norm() / masked.norm()) < 0.02
+    assert float((masked - logits(lm, ids).float()).norm() / masked.norm()) > 0.1

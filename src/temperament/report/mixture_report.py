@@ -55,6 +55,7 @@ def mixture_figure(curve: MixtureCurve, path: Path) -> Path:
     axes.set_xlabel(f"weight of {curve.names[0]}; the rest is {curve.names[1]}", color=INK)
     axes.set_ylabel("gain, nats per token (0 = unworn)", color=INK)
     axes.set_xticks(weights, [f"{step.weight:g}\nppl {cost_text(step.perplexity)}" for step in curve.steps], fontsize=8)
+    axes.set_xlim(-0.07, 1.07)
     axes.grid(axis="y", color=GRID, zorder=0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
