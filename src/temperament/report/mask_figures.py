@@ -101,7 +101,7 @@ def states_figure(analysis: MaskAnalysis, path: Path) -> Path:
     for number, band in enumerate(bands):
         _line(left, band, CONTROL, "random control" if number == 0 else None)
     for index, pair in enumerate(pairs):
-        shown = [(pair.apart, SERIES[index % len(SERIES)], shortened(pair.name, 34))]
+        shown = [(pair.apart, SERIES[index % len(SERIES)], shortened(pair.name, 42))]
         shown += [(control.apart, CONTROL, "random pair") for control in pair.random]
         for number, (apart, colour, label) in enumerate(shown):
             if apart:

@@ -123,11 +123,14 @@ def separating_table(analysis: MaskAnalysis, pair: PersonaPair, keys: Mapping[st
     """Modules, and the layers and Linears that tell the pair apart best."""
     rule = "mean states or outputs apart" if pair.apart else "entries that differ"
     title = f"What tells {_name(pair, keys)} apart, ranked by {rule}"
-    table = plain_table("", "differ, %", "random", "chance", "apart, %", "random", title=title)
+    table = plain_table(
+        "", "differ, %", "random", "chance", *(("apart, %", "random") if pair.apart else ()), title=title
+    )
     for by in BY:
         table.add_row(f"[{by}]")
         for place in separating(pair, analysis.depth, by)[:_SHOWN]:
-            cells = (place.share, place.random_share, place.chance, place.distance, place.random_distance)
+            cells = [place.share, place.random_share, place.chance]
+            cells += [place.distance, place.random_distance] if pair.apart else []
             table.add_row(place.name, *("–" if value is None else _percent(value) for value in cells))
     return table
 

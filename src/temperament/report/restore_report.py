@@ -86,13 +86,14 @@ def restore_figure(found: Restoration, path: Path) -> Path:
     plt = pyplot()
     layers, linears = found.levels.get("layers", ()), found.levels.get("linears", ())
     depth = 1 + max(effect.spot.layer for effect in (*layers, *linears))
-    widths = [*([4.2] if layers else []), *([6.4] if linears else [])]
-    figure, grid = plt.subplots(1, len(widths), figsize=(0.8 + sum(widths), 2.2 + 0.25 * depth), dpi=140, squeeze=False,
+    widths = [*([5.6] if layers else []), *([6.4] if linears else [])]
+    figure, grid = plt.subplots(1, len(widths), figsize=(0.8 + sum(widths), 2.4 + 0.22 * depth), dpi=140, squeeze=False,
                                 width_ratios=widths, layout="constrained")  # fmt: skip
     what = _what(found)
     axes = list(grid[0])
     if layers:
-        _layers(plt, axes[0], layers, found)
+        figure.legend(handles=_layers(plt, axes[0], layers, found), loc="outside lower center", ncols=3, frameon=False,
+                      fontsize=8)  # fmt: skip
         axes[0].set_title(f"Layers: separation {what}", loc="left", fontsize=10, color=INK)
         axes[0].set_xlabel("nats per token, 95 % interval over texts", color=INK, fontsize=9)
     if linears:
@@ -103,14 +104,15 @@ def restore_figure(found: Restoration, path: Path) -> Path:
     axes[0].set_ylabel("layer", color=INK)
     data = found.provenance["data"]
     title = (
-        f"{shortened(_names(found), 60)} on {found.provenance['model']['name']}\n"
-        f"worn whole: separation {interval(found.worn)} ({data['name']}, {data['split']} split, {found.worn.n} texts)"
+        f"{shortened(_names(found), 44)} on {found.provenance['model']['name']}\n"
+        f"worn whole: separation {interval(found.worn)}\n{data['name']}, {data['split']} split, {found.worn.n} texts"
     )
     figure.suptitle(title, x=0.012, ha="left", color=INK, fontsize=11, fontweight="bold")
     return save_figure(plt, figure, path.with_suffix(".png"), path.with_suffix(".svg"))
 
 
-def _layers(plt: Any, axes: Any, effects: tuple[Effect, ...], found: Restoration) -> None:
+def _layers(plt: Any, axes: Any, effects: tuple[Effect, ...], found: Restoration) -> list[Any]:
+    """Draws the layers, and returns what the legend shows."""
     for effect in effects:
         if effect.random:
             _mark(axes, effect.random, effect.spot.layer + 0.3, CONTROL, 3)
@@ -121,14 +123,12 @@ def _layers(plt: Any, axes: Any, effects: tuple[Effect, ...], found: Restoration
     axes.grid(axis="x", color=GRID)
     plain_axes(axes)
     handles = [
-        plt.Line2D([], [], color=WORN, marker="o", markersize=5, label="this pair" if found.random else "persona"),
-        plt.Line2D(
-            [], [], color=WORN, marker="o", markersize=5, markerfacecolor="white", label="corrected: includes 0"
-        ),
+        plt.Line2D([], [], color=WORN, marker="o", markersize=5, label="★ corrected interval excludes 0"),
+        plt.Line2D([], [], color=WORN, marker="o", markersize=5, markerfacecolor="white", label="it includes 0"),
     ]
     if found.random:
         handles.append(plt.Line2D([], [], color=CONTROL, marker="o", markersize=3, label="random control"))
-    axes.legend(handles=handles, frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.09))
+    return handles
 
 
 def _mark(axes: Any, measured: Measured, height: float, colour: str, size: float, *, full: bool = True) -> None:
