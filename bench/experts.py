@@ -16,7 +16,7 @@ from temperament.language_model import LanguageModel, load
 #: Sizes of a block; of Mixtral and Qwen2-MoE divided by about seven, with as many experts per token.
 _SHARED: dict[str, Any] = {"hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3}
 _MODELS: dict[str, dict[str, Any]] = {
-    "mixtral": {"intermediate_size": 2016, "num_local_experts": 8, "num_experts_per_tok": 2},
+    "mixtral": {"intermediate_size": 1344, "num_local_experts": 8, "num_experts_per_tok": 2},
     "qwen2_moe": {
         "moe_intermediate_size": 192,
         "shared_expert_intermediate_size": 768,

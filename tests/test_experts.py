@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
-from expect import refused
+from expect import counted_passes, refused
 from routing import seen_by_experts
 from support import bits, logits, mixed_contrast, same, stored, tokens
 from tiny import EXPERTS, MIXTURES, make_tiny
@@ -64,6 +65,17 @@ def mixtral(tiny_folders: dict[str, Path]) -> LoadedModel:
     """One for a test that may break it."""
     loaded: LoadedModel = load_model(str(tiny_folders["mixtral"]), dtype="float32", device="cpu")
     return loaded
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """So many experts that each batch leaves some without a token."""
+    with pytest.MonkeyPatch.context() as patch:
+        config = {**tiny._CONFIGS["mixtral"], "num_local_experts": 48, "intermediate_size": 8}
+        patch.setitem(tiny._CONFIGS, "mixtral", config)
+        folder = make_tiny(tmp_path_factory.mktemp("crowded"), "mixtral")
+    found: LoadedModel = load_model(str(folder), dtype="float32", device="cpu")
+    return found
 
 
 def views(lm: LoadedModel) -> dict[str, ExpertLinear]:
@@ -245,24 +257,49 @@ def test_saliency_counts_every_token_that_is_not_padding(lm: LoadedModel) -> Non
 
 
 @pytest.mark.parametrize("memory", [200_000, 2**30])  # less than a layer, and all
-def test_interrupted_saliency_counts_no_token_twice(lm: LoadedModel, tmp_path: Path, memory: int) -> None:
-    """Some experts see no token of a batch; a run that stops anywhere ends with the same bits."""
-    whole = collect_saliency(lm, mixed_contrast(), NEUTRAL, memory=memory)
-    step = 0
+def test_interrupted_saliency_counts_no_token_twice(crowded: LoadedModel, tmp_path: Path, memory: int) -> None:
+    """Experts that see no token of a batch are done with it all the same."""
+    whole = collect_saliency(crowded, mixed_contrast(), NEUTRAL, memory=memory)
+    halves = list(zip(*whole.seen.values(), strict=True))
+    assert all(0 in half and max(half) > 0 for half in halves)
+    step = batches = 0
 
     def stop(done: int, total: int) -> None:
-        nonlocal step
-        if done > step + 2 and done < total:
+        nonlocal step, batches
+        batches = total
+        if done > step and done < total:
             step = done
             raise KeyboardInterrupt
 
     found: SaliencyPair | None = None
-    while found is None:
-        with suppress(KeyboardInterrupt):
-            found = collect_saliency(lm, mixed_contrast(), NEUTRAL, memory=memory, folder=tmp_path, progress=stop)
-    assert step > 2
+    with counted_passes(crowded) as passes:
+        while found is None:
+            with suppress(KeyboardInterrupt):
+                found = collect_saliency(
+                    crowded, mixed_contrast(), NEUTRAL, memory=memory, folder=tmp_path, progress=stop
+                )
+    assert step > 3
+    assert len(passes) == batches, "each batch once"
     assert found.seen == whole.seen
     assert found.hash == whole.hash
+
+
+def test_experts_without_any_token(crowded: LoadedModel, tmp_path: Path) -> None:
+    """Their statistics are zeros; masked all the same where no threshold says otherwise, they keep the first inputs."""
+    pair = collect(crowded, mixed_contrast())
+    moments = pair.pole("plus")
+    empty = [site for site in crowded.inputs if site.expert and pair.seen_at(site.offset, "plus") == 0]
+    assert empty
+    for site in empty:
+        for value in (moments.mean_abs, moments.rms, moments.variance, moments.sentence_l2):
+            assert not value[site.slice].any()
+    for method in ("wanda", "sparse", "contrastive-wanda", "contrastive-sparse", "contrastive-tilt"):
+        for least in (0, 1):
+            settings = {"expert_tokens": least}
+            found = extract(crowded, mixed_contrast(), method=method, signatures=pair, settings=settings)
+            assert (len(mask_of(found.plus).unmasked) > 0) == (least > 0)
+            loaded = open_persona(found.plus.save(tmp_path / "plus.persona"))
+            assert mask_of(loaded).masks(crowded).checksum == mask_of(found.plus).checksum
 
 
 def test_a_signature_file_keeps_what_experts_saw(lm: LoadedModel, tmp_path: Path) -> None:
@@ -375,7 +412,7 @@ def test_controls_leave_the_same_experts_alone(lm: LoadedModel, found: Extractio
 
 def test_the_default_threshold_and_none(lm: LoadedModel) -> None:
     found = extract(lm, mixed_contrast(), method="wanda")
-    assert found.details["masks"]["experts"]["least_tokens"] == 64
+    assert found.details["masks"]["experts"]["least_tokens"] == 128
     assert "expert_tokens" not in found.plus.provenance["method"]["parameters"]
     none = extract(lm, mixed_contrast(), method="wanda", signatures=found.signatures, settings={"expert_tokens": 0})
     assert none.details["masks"]["experts"]["unmasked"] == []
@@ -416,8 +453,6 @@ def test_routers_are_never_edited(lm: LoadedModel) -> None:
 
 
 def test_a_model_of_dense_blocks_only_is_dense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tiny
-
     config = {**tiny._CONFIGS["qwen3_moe"], "mlp_only_layers": [0, 1]}
     monkeypatch.setitem(tiny._CONFIGS, "qwen3_moe", config)
     lm: LoadedModel = load_model(str(make_tiny(tmp_path, "qwen3_moe")), dtype="float32", device="cpu")

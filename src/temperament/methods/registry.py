@@ -36,14 +36,17 @@ _NO_DIFFERENCE = 1e-5
 
 
 #: Tokens of either pole below which an expert counts as rarely seen (docs/experiments.md).
-EXPERT_TOKENS = 64
+EXPERT_TOKENS = 128
 
 
 class ExpertParameters(Parameters):
     """What methods that choose weights have in common: which experts they leave alone."""
 
     expert_tokens: int | None = Field(
-        None, ge=0, le=2**31 - 1, description="experts that fewer tokens of either pole reach stay unmasked; default 64"
+        None,
+        ge=0,
+        le=2**31 - 1,
+        description="experts that fewer tokens of either pole reach stay unmasked; default 128",
     )
 
 
