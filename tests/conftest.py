@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is imported
 
 import pytest
 import torch
-from tiny import MODEL_TYPES, make_tiny
+from routing import views
+from tiny import MIXTURES, MODEL_TYPES, make_tiny
+from wearing import left_as_found
 
 from temperament.calibration import Contrast, resolve_contrast
 from temperament.models import LoadedModel, load_model
@@ -51,6 +54,27 @@ def tiny_llama(tiny_folders: dict[str, Path]) -> LoadedModel:
 def fresh_llama(tiny_folders: dict[str, Path]) -> LoadedModel:
     """The Llama loaded for this test alone, which may break it."""
     return _load(tiny_folders["llama"])
+
+
+@pytest.fixture(scope="module", params=MIXTURES)
+def loaded_mixture(request: pytest.FixtureRequest, tiny_folders: dict[str, Path]) -> LoadedModel:
+    """Every mixture of experts in turn; leave it as it was found."""
+    return _load(tiny_folders[request.param])
+
+
+@pytest.fixture
+def mixture(loaded_mixture: LoadedModel) -> Iterator[LoadedModel]:
+    """The same; a test that does not leave it as it was found fails."""
+    with left_as_found(loaded_mixture):
+        yield loaded_mixture
+    assert all("forward" not in vars(block.module) for block in loaded_mixture.sites.experts)
+    assert all(not view._forward_hooks and not view._forward_pre_hooks for view in views(loaded_mixture).values())
+
+
+@pytest.fixture
+def fresh_mixtral(tiny_folders: dict[str, Path]) -> LoadedModel:
+    """A Mixtral for this test alone, which may break it."""
+    return _load(tiny_folders["mixtral"])
 
 
 @pytest.fixture(scope="session")

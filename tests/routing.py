@@ -10,6 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from temperament.models import LoadedModel
+from temperament.models.experts import ExpertLinear
+
+
+def views(lm: LoadedModel) -> dict[str, ExpertLinear]:
+    """Every Linear of an expert by its name."""
+    return {name: view for block in lm.sites.experts for name, view in block.linears.items()}
 
 
 def seen_by_experts(lm: LoadedModel, ids: Tensor) -> dict[str, tuple[Tensor, Tensor]]:

@@ -106,7 +106,7 @@ def test_the_built_in_neutral_text_is_the_default(
     assert found.controls["unworn"]["perplexity"].value == 1
 
 
-@pytest.mark.parametrize("tiny_model", ["gpt2", "gemma2"], indirect=True)
+@pytest.mark.parametrize("tiny_model", ["gpt2", "gemma2", "qwen2_moe"], indirect=True)
 def test_other_families(tiny_model: LoadedModel, few_texts: Contrast, short_neutral: Path) -> None:
     e = extract(tiny_model, contrast("calibration", 4), sparsity=0.3)
     before = bits(tiny_model.model)
