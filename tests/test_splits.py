@@ -191,11 +191,11 @@ CHOICE_COUNTS = {
     "caa/generate/hallucination/generate_dataset.json": (1000, 1000),
     "caa/generate/sycophancy/generate_dataset.json": (1000, 1000),
     "persona_subnetworks/h_test_infer.csv": (40, 40),
-    "persona_subnetworks/h_train.csv": (700, 0),
+    "persona_subnetworks/h_train.csv": (700, 700),
     "persona_subnetworks/test_mc.csv": (40, 40),
-    "persona_subnetworks/train.csv": (638, 0),
+    "persona_subnetworks/train.csv": (638, 638),
     "persona_subnetworks/wealth_test_infer.csv": (40, 40),
-    "persona_subnetworks/wealth_train.csv": (618, 0),
+    "persona_subnetworks/wealth_train.csv": (618, 618),
 }
 
 
