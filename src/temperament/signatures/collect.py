@@ -173,6 +173,7 @@ class _Collector:
         self._shift: Tensor | None = None
         self._sums = self._shifts = torch.empty(0)
         self._seen: Tensor | None = None
+        self._everywhere = _seen_by_all(lm) if lm.sites.experts else None
 
     def __call__(self, batch: Batch, *, whole: bool, so_far: Moments) -> Moments:
         """Statistics of one batch; the means ``so_far`` serve as the shift."""
@@ -183,11 +184,7 @@ class _Collector:
         # an expert that no token reaches is not seen: zeros remain
         self._sums, self._shifts = (torch.zeros(3, lm.width, device=lm.device), torch.zeros(lm.width, device=lm.device))
         count = int(counted.sum())
-        if lm.sites.experts:
-            self._seen = torch.full((lm.width,), count, dtype=torch.float64, device=lm.device)
-            for site in lm.inputs:
-                if site.expert is not None:
-                    self._seen[site.slice] = 0
+        self._seen = None if self._everywhere is None else count * self._everywhere
         backbone(lm)(input_ids=batch.ids.to(lm.device), use_cache=False)
         return batch_moments(self._sums, self._shifts, count, len(counted), self._seen)
 
@@ -209,6 +206,12 @@ class _Collector:
         self._sums[:, site.slice], self._shifts[site.slice] = sums, shift
         if self._seen is not None:
             self._seen[site.slice] = counts.sum()
+
+
+def _seen_by_all(lm: LoadedModel) -> Tensor:
+    """1 for inputs that every token reaches, 0 for those of experts: (inputs,) float64."""
+    parts = [torch.full((site.width,), float(site.expert is None), dtype=torch.float64) for site in lm.inputs]
+    return torch.cat(parts).to(lm.device)
 
 
 def backbone(lm: LoadedModel) -> nn.Module:
