@@ -150,7 +150,8 @@ def _linears(axes: Any, effects: tuple[Effect, ...], depth: int) -> Any:
         effect = cells.get((i, kinds[j]))
         if effect is None:
             return ""
-        return f"{100 * effect.measured.value:.1f}{'★' if effect.survives else ''}"
+        figure = f"{100 * effect.measured.value:.1f}".replace("-0.0", "0.0")
+        return figure + ("★" if effect.survives else "")
 
     def faint(i: int, j: int) -> bool:
         effect = cells.get((i, kinds[j]))
