@@ -56,7 +56,7 @@ def factorise(hessian: Tensor, damping: float) -> Factor:
     Where that is not positive definite to the precision of fp32, λ is raised tenfold until it is; of an input that is
     always 0, λ is a share of 1. ``TemperamentError`` for a Hessian that is not finite.
     """
-    if not torch.isfinite(hessian).all():
+    if not torch.isfinite(hessian.diagonal()).all():  # no entry is larger than the roots of its two variances
         raise TemperamentError("the inputs of a Linear are not finite", "load the model as float32 or bfloat16")
     mean = float(hessian.diagonal().double().mean())
     share = damping
@@ -85,7 +85,7 @@ def _inverse_root(matrix: Tensor) -> Tensor | None:
     if root is None:
         return None
     if root.device.type in _ON_CPU:
-        inverse = torch.from_numpy(lapack.dtrtri(root.numpy(), lower=1, overwrite_c=1)[0])
+        inverse = torch.from_numpy(lapack.dtrtri(root.T.numpy(), overwrite_c=1)[0]).T
     else:
         unit = torch.eye(len(root), dtype=root.dtype, device=root.device)
         inverse = torch.linalg.solve_triangular(root, unit, upper=False)
@@ -96,8 +96,8 @@ def _root(matrix: Tensor) -> Tensor | None:
     """The lower Cholesky factor; None where nothing but rounding is left of a variance once others are known."""
     variances = matrix.diagonal().clone()
     if matrix.device.type in _ON_CPU:
-        found, fault = lapack.dpotrf(matrix.numpy().T, lower=1, overwrite_a=1)
-        root = torch.from_numpy(found)
+        found, fault = lapack.dpotrf(matrix.numpy().T, overwrite_a=1)  # by columns: the upper factor, turned by .T
+        root = torch.from_numpy(found).T
     else:
         root, faults = torch.linalg.cholesky_ex(matrix)
         fault = int(faults)
@@ -125,7 +125,7 @@ def choose_masks(
     """
     rows, columns = weight.shape
     # columns first, so that those that are carried one by one lie together
-    left = weight.to(torch.bfloat16).float().T.expand(len(POLES), columns, rows).clone()
+    left = weight.to(torch.bfloat16).float().T.repeat(len(POLES), 1, 1)
     scale = uppers.diagonal(dim1=1, dim2=2).unsqueeze(2)
     steps = uppers / scale
     masks = torch.empty_like(left, dtype=torch.bool)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -84,25 +85,38 @@ def choose_layer(lm: LoadedModel, choosing: Choosing, layer: LayerHessians) -> L
     choice = LayerChoice({}, {}, {}, {})
     p = choosing.parameters
     targets = choosing.targets(lm, layer.layer)
-    for name in dict.fromkeys(linear.input.name for linear in targets):
-        hessian = layer.hessians.pop(name)
-        choice.singular[name] = tuple(is_singular(own, count) for own, count in zip(hessian, layer.tokens, strict=True))
-        factors = [factorise(own, p.damping) for own in hessian]
-        del hessian
-        choice.damping[name] = tuple(factor.damping for factor in factors)
-        choice.costs[name] = torch.stack([factor.costs for factor in factors]).cpu()
-        uppers = torch.stack([factor.upper for factor in factors])
-        for linear in (linear for linear in targets if linear.input.name == name):
-            masks = choose_masks(
-                lm.base_weight(linear),
-                uppers,
-                choosing.sparsity.sparsity(linear),
-                block=p.block,
-                scope=p.scope,
-                contrastive=choosing.method.contrastive,
-            )
-            choice.bits.update(((pole, linear.name), pack(mask)) for pole, mask in zip(POLES, masks, strict=True))
+    with _one_thread():
+        for name in dict.fromkeys(linear.input.name for linear in targets):
+            hessian = layer.hessians.pop(name)
+            pairs = zip(hessian, layer.tokens, strict=True)
+            choice.singular[name] = tuple(is_singular(own, count) for own, count in pairs)
+            factors = [factorise(own, p.damping) for own in hessian]
+            del hessian, pairs
+            choice.damping[name] = tuple(factor.damping for factor in factors)
+            choice.costs[name] = torch.stack([factor.costs for factor in factors]).cpu()
+            uppers = torch.stack([factor.upper for factor in factors])
+            for linear in (linear for linear in targets if linear.input.name == name):
+                masks = choose_masks(
+                    lm.base_weight(linear),
+                    uppers,
+                    choosing.sparsity.sparsity(linear),
+                    block=p.block,
+                    scope=p.scope,
+                    contrastive=choosing.method.contrastive,
+                )
+                choice.bits.update(((pole, linear.name), pack(mask)) for pole, mask in zip(POLES, masks, strict=True))
     return choice
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """No threads of torch's own: they and those of LAPACK wait for each other to come to rest, twice the time."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
 
 
 @torch.inference_mode()

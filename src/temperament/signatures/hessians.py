@@ -23,6 +23,9 @@ from temperament.models import InputSite, LoadedModel
 from temperament.signatures.batches import Batch, counted_tokens, length_buckets
 from temperament.signatures.collect import BATCH_ROWS, BATCH_TOKENS, Tokens, backbone, encode_all, padding_id
 
+#: Rows of a Hessian added up at a time, each from its diagonal on: it is symmetric.
+_BAND = 256
+
 #: How a block was called, without the hidden states: further arguments, and those by name.
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -76,7 +79,7 @@ def stream_hessians(
         _run(lm, layer, work, sums)
         for total in sums.values():
             for own, count in zip(total, counts, strict=True):
-                own.div_(max(count, 1))
+                _mirror(own).div_(max(count, 1))
         yield LayerHessians(layer, sums, (counts[0], counts[1]))
         sums.clear()  # whoever still holds the layer holds no Hessian
 
@@ -145,6 +148,16 @@ def _run(lm: LoadedModel, layer: int, work: Sequence[_Work], sums: dict[str, Ten
 def _adding(site: InputSite, one: _Work, sums: dict[str, Tensor]) -> Any:
     def add(_: nn.Module, args: tuple[Any, ...]) -> None:
         x = args[0][:, one.first :][one.counted].float()  # (counted tokens, inputs)
-        sums[site.name][one.pole].addmm_(x.T, x)
+        total = sums[site.name][one.pole]
+        for begin in range(0, site.width, _BAND):
+            total[begin : begin + _BAND, begin:].addmm_(x[:, begin : begin + _BAND].T, x[:, begin:])
 
     return add
+
+
+def _mirror(total: Tensor) -> Tensor:
+    """Fill what lies below the diagonal, in place."""
+    for begin in range(0, len(total), _BAND):
+        end = begin + _BAND
+        total[end:, begin:end] = total[begin:end, end:].T
+    return total
