@@ -26,8 +26,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# One process per core; a test never computes with more threads than its process has to itself (tests/conftest.py).
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # One page per trait; an interrupted run goes on where it stopped. The public statements are used where there are any.
 MODEL ?= smollm2-135m

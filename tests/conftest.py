@@ -24,8 +24,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """One thread for tiny models: on a busy machine waiting for a second one takes ten times the work itself."""
-    torch.set_num_threads(2 if item.get_closest_marker("slow") else 1)
+    """One thread for tiny models: on a busy machine waiting for a second one takes ten times the work itself.
+
+    One for real models too where tests run in several processes.
+    """
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    torch.set_num_threads(2 if alone and item.get_closest_marker("slow") else 1)
 
 
 @pytest.fixture(scope="session")

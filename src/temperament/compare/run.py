@@ -14,8 +14,8 @@ from temperament.compare.candidates import Candidate, Workshop
 from temperament.compare.clock import Clock
 from temperament.compare.findings import Findings
 from temperament.compare.full import Further
-from temperament.compare.measuring import Measuring, Poles, Worn, as_json
-from temperament.compare.settings import PROMPT, Settings, Texts, read_texts
+from temperament.compare.measuring import Figures, Measuring, Poles, Worn, as_json
+from temperament.compare.settings import BOTH, PROMPT, Settings, Texts, read_texts
 from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Measured
 from temperament.evaluation.budget import Choice, Point
@@ -120,7 +120,7 @@ class _One:
             worn = Worn.of(name, tuned.poles, tuned.strength)
             measures = self.measuring.on_test(worn) | self.measuring.elsewhere(worn)
             written, answers = self.measuring.written(worn)
-            controls = {label: self.measuring.on_test(pair) for label, pair in self._controls(candidate, tuned, worn)}
+            controls = {label: self._control(label, pair) for label, pair in self._controls(candidate, tuned, worn)}
             by_budget = {_label(choice.limit): self._at_budget(name, tuned.poles, choice) for choice in tuned.choices}
         if self.further:
             with self.clock.timing(name, "full"):
@@ -166,8 +166,12 @@ class _One:
             yield "shuffled", Worn.of(f"{name}-shuffled", seen(candidate.shuffled()), tuned.strength)
         if self.prompt:
             yield "prompt", Worn.of(PROMPT, self.prompt)
-            yield "prompt + method", Worn.of(f"{name}-prompt", tuned.poles, tuned.strength, self.prompt)
+            yield BOTH, Worn.of(f"{name}-prompt", tuned.poles, tuned.strength, self.prompt)
         yield "swapped", Worn(f"{name}-swapped", worn.minus, worn.plus)
+
+    def _control(self, label: str, worn: Worn) -> Figures:
+        """Figures on test items; of prompt and method together, which one may want to wear, on other instruments too."""
+        return self.measuring.on_test(worn) | (self.measuring.elsewhere(worn) if label == BOTH else {})
 
     def _at_budget(self, name: str, poles: Poles, choice: Choice) -> dict[str, Any]:
         """Test figures at the largest strength within a budget, and the best one by its validation figures."""

@@ -15,6 +15,8 @@ from temperament.methods import METHODS
 
 #: The baseline that is no method of its own: the system prompt of each pole.
 PROMPT = "prompt"
+#: The control in which that prompt is worn with the method.
+BOTH = "prompt + method"
 #: Budgets reported beside the one asked for.
 BUDGETS = (1.05, 1.10, 1.25)
 
