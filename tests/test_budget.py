@@ -67,6 +67,38 @@ def test_answers_that_go_round_in_circles_end_the_search(loops_at: float) -> Non
     assert len(measured) <= len(GRID) + STEPS
 
 
+@pytest.mark.parametrize("loops_at", [2.0, 0.9, 0.34, 0.02])
+def test_answers_are_asked_where_they_decide(loops_at: float) -> None:
+    """The same strength as where every one is asked, and the chosen one was; without loops only that one."""
+    asked: list[float] = []
+
+    def repeat(strength: float) -> float:
+        asked.append(strength)
+        return MOST_REPEAT * strength / loops_at
+
+    found = Curve(lambda s: Point(s, 1 + 0.1 * s**2, s), 1.0, repeat)
+    choice = found.choose(1.08)
+    crossing = min(loops_at, math.sqrt(0.8))
+    assert 0.94 * crossing <= chosen(choice).strength <= crossing
+    assert asked[-1] == chosen(choice).strength or loops_at < 1
+    assert len(asked) == len(set(asked))
+    if loops_at > 1:
+        assert asked == [chosen(choice).strength]
+    assert found.choose(1.08) == choice
+
+
+def test_the_best_is_asked_too() -> None:
+    asked: list[float] = []
+
+    def repeat(strength: float) -> float:
+        asked.append(strength)
+        return 0.0 if strength > 0.4 else 2 * MOST_REPEAT
+
+    found = Curve(lambda s: Point(s, 1.0, 1 - s), 1.0, repeat)
+    assert found.choose(1.10) == Choice(1.10, None, None), "a weaker strength that loops lets none stand"
+    assert {1.0, 0.125} <= set(asked)
+
+
 def test_what_nobody_asked_for_is_no_loop() -> None:
     assert within(Point(1.0, 1.05, 0.3), 1.10)
     assert not within(Point(1.0, 1.05, 0.3, MOST_REPEAT + 0.01), 1.10)

@@ -114,7 +114,9 @@ def test_every_figure_follows_from_the_records(finished: Run) -> None:
         for label, control in entry["controls"].items():
             pair = {"prompt": ("prompt-plus", "prompt-minus"), "swapped": (worn[1], worn[0])}.get(label)
             pair = pair or sides(f"{name}-prompt" if label == "prompt + method" else f"{name}-{label}")
-            assert control == plain(on(pair, "test", "neutral-test")), label
+            figures = plain(on(pair, "test", "neutral-test"))
+            assert {key: control[key] for key in figures} == figures, label
+            assert ("transfer_auc" in control) == (label == "prompt + method")
         for suffix, instrument in (("", ""), ("_question", "-question")):
             change = statement_changes(*(records[side, f"transfer-extraversion-scenes{instrument}"] for side in worn))
             found = entry["measures"][f"transfer_separation{suffix}"]
@@ -124,14 +126,12 @@ def test_every_figure_follows_from_the_records(finished: Run) -> None:
             again = on((tried[0], tried[1]), "validation", "neutral-validation")
             assert point["perplexity"] == again["perplexity"]["value"]
             assert point["separation"] == again["separation"]["value"]
-            if point["perplexity"] <= max(summary["budgets"]):
+            if point["repeat"] is not None:
                 said = [
                     [record["answer"] for record in records[side, "generation-validation"]]
                     for side in (*tried, "unworn")
                 ]
                 assert point["repeat"] == max(excess_repeat(side, said[2]) for side in said[:2])
-            else:
-                assert point["repeat"] is None
         for budget in entry.get("by_budget", {}).values():
             pair = (f"{name}-{budget['strength']:g}-plus", f"{name}-{budget['strength']:g}-minus")
             again = plain(on(pair, "test", "neutral-test"))
@@ -151,8 +151,9 @@ def test_the_strength_is_the_largest_within_the_budget(finished: Run) -> None:
         inside = [point for point in entry["tuning"] if point["strength"] <= entry["strength"]]
         assert inside[-1]["strength"] == entry["strength"]
         assert all(point["perplexity"] <= summary["budget"] for point in inside)
-        assert all(point["repeat"] <= MOST_REPEAT for point in inside)
+        assert all((point["repeat"] or 0) <= MOST_REPEAT for point in inside)
         best = entry["by_budget"]["1.10"]["best_on_validation"]
+        assert None not in (inside[-1]["repeat"], best["repeat"]), "what is chosen was asked"
         assert best["separation"] == max(point["separation"] for point in inside)
 
 

@@ -62,6 +62,7 @@ class Measuring:
 
     def on_test(self, worn: Worn) -> Figures:
         """Effect and cost on test items, and whether the own words gain: the figures that every control has too."""
+        self._wear_once(worn, [self.test, self.text])
         plus, minus, base = self.sides(self.test, worn)
         return {
             **self._effect(worn, self.test),
@@ -69,21 +70,25 @@ class Measuring:
             "perplexity": self._cost(worn, self.text),
         }
 
-    def curve(self, name: str, poles: Poles, strongest: float, dearest: float) -> Curve:
-        """Effect and cost by strength, on validation items only; answers are asked for up to the ``dearest`` budget."""
+    def everything(self, worn: Worn) -> None:
+        """Put every instrument to a pair, each side worn once; the figures then come from the records."""
+        self._wear_once(worn, [self.test, self.text, *self.elsewhere_on.values(), self.generation])
+
+    def curve(self, name: str, poles: Poles, strongest: float) -> Curve:
+        """Effect and cost by strength, on validation items only; answers are asked for where they decide."""
 
         def measure(strength: float) -> Point:
             worn = Worn.of(name, poles, strength)
+            self._wear_once(worn, [self.tuning_text, self.validation])
             cost, effect = self._cost(worn, self.tuning_text), self._effect(worn, self.validation)["separation"]
-            repeat = self._repeat(worn) if cost.value <= dearest else None
-            return Point(strength, cost.value, effect.value, repeat)
+            return Point(strength, cost.value, effect.value)
 
-        return Curve(measure, strongest)
+        def repeat(strength: float) -> float:
+            """How much more the answers of the worse pole repeat themselves than those of the unworn model."""
+            plus, minus, base = self.sides(self.tuning_answers, Worn.of(name, poles, strength))
+            return max(loops(plus, base), loops(minus, base))
 
-    def _repeat(self, worn: Worn) -> float:
-        """How much more the answers of the worse pole repeat themselves than those of the unworn model."""
-        plus, minus, base = self.sides(self.tuning_answers, worn)
-        return max(loops(plus, base), loops(minus, base))
+        return Curve(measure, strongest, repeat)
 
     def tuned(self, poles: Poles) -> Poles:
         """The same personas, which from now on count the texts of tuning among those they have seen."""
@@ -93,6 +98,7 @@ class Measuring:
 
     def elsewhere(self, worn: Worn) -> Figures:
         """Separation and AUC on the other instruments, with their own question and, for texts, with a changed one."""
+        self._wear_once(worn, [*self.elsewhere_on.values()])
         return {
             measure.format(name): figure
             for measure, statements in self.elsewhere_on.items()
@@ -131,6 +137,10 @@ class Measuring:
     def _cost(self, worn: Worn, text: Passages) -> Measured:
         plus, minus, base = map(passage_array, self.sides(text, worn))
         return perplexity(plus, minus, base, seed=self.seed)
+
+    def _wear_once(self, worn: Worn, instruments: Sequence[Instrument]) -> None:
+        for pole, plan in (("plus", worn.plus), ("minus", worn.minus)):
+            self.ledger.run_all(instruments, plan, f"{worn.name}-{pole}")
 
     def _pair(self, instrument: Instrument, worn: Worn) -> tuple[list[Record], list[Record]]:
         return (

@@ -118,6 +118,7 @@ class _One:
             tuned = self._tune(candidate)
         with self.clock.timing(name, "measure"):
             worn = Worn.of(name, tuned.poles, tuned.strength)
+            self.measuring.everything(worn)
             measures = self.measuring.on_test(worn) | self.measuring.elsewhere(worn)
             written, answers = self.measuring.written(worn)
             controls = {label: self._control(label, pair) for label, pair in self._controls(candidate, tuned, worn)}
@@ -148,7 +149,7 @@ class _One:
         poles = candidate.plus, candidate.minus
         if candidate.strongest is None:
             return _Tuned(poles)
-        curve = self.measuring.curve(candidate.name, poles, candidate.strongest, max(self.settings.budgets))
+        curve = self.measuring.curve(candidate.name, poles, candidate.strongest)
         choices = {limit: curve.choose(limit) for limit in self.settings.budgets}
         chosen = choices[self.settings.budget].largest
         strength = (chosen or curve.sorted[0]).strength
@@ -170,7 +171,7 @@ class _One:
         yield "swapped", Worn(f"{name}-swapped", worn.minus, worn.plus)
 
     def _control(self, label: str, worn: Worn) -> Figures:
-        """Figures on test items; of prompt and method together, which one may want to wear, on other instruments too."""
+        """Figures on test items; of prompt and method together, which one may want to wear, elsewhere too."""
         return self.measuring.on_test(worn) | (self.measuring.elsewhere(worn) if label == BOTH else {})
 
     def _at_budget(self, name: str, poles: Poles, choice: Choice) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 #: Shares of the largest strength at which a curve is looked at first.
 GRID = (0.125, 0.25, 0.5, 0.75, 1.0)
@@ -55,11 +55,17 @@ class Choice:
 
 @dataclass
 class Curve:
-    """Points of one method by strength, each measured once."""
+    """Points of one method by strength, each measured once.
+
+    ``repeat`` gives a strength's share of repetition where ``measure`` does not: answers take as long as all the rest,
+    so only strengths about to be chosen are asked, and, once one of them was too large, all that may be.
+    """
 
     measure: Callable[[float], Point]
     strongest: float
+    repeat: Callable[[float], float] | None = None
     points: dict[float, Point] = field(default_factory=dict)
+    _wary: bool = False
 
     def at(self, strength: float) -> Point:
         strength = min(float(f"{strength:.6g}"), self.strongest)
@@ -79,6 +85,17 @@ class Curve:
         Coherence guard: a strength counts only if every weaker one that was measured is within the limit too. A curve
         that comes back below the limit behind a break is not followed there.
         """
+        while True:
+            self._approach(limit)
+            inside, _ = self._edge(limit)
+            allowed = [point for point in self.sorted if inside and point.strength <= inside.strength]
+            best = max(allowed, key=lambda point: point.effect, default=None)
+            chosen = [self._asked(point) if point else None for point in (inside, best)]
+            if all(point is None or within(point, limit) for point in chosen):
+                return Choice(limit, *chosen)
+            self._wary = True
+
+    def _approach(self, limit: float) -> None:
         for share in GRID:
             if not within(self.at(share * self.strongest), limit):
                 break
@@ -93,12 +110,23 @@ class Curve:
                 self.at(_guess(inside, outside, limit))
             else:
                 self.at((low + outside.strength) / 2)
-        inside, _ = self._edge(limit)
-        allowed = [point for point in self.sorted if inside and point.strength <= inside.strength]
-        return Choice(limit, inside, max(allowed, key=lambda point: point.effect, default=None))
 
     def _edge(self, limit: float) -> tuple[Point | None, Point | None]:
         """The last point within the limit before the first one beyond it, and that one."""
+        while True:
+            inside, outside = self._crossing(limit)
+            if not self._wary or inside is None or inside.repeat is not None:
+                return inside, outside
+            self._asked(inside)
+
+    def _asked(self, point: Point) -> Point:
+        """The point with its share of repetition."""
+        point = self.points[point.strength]
+        if point.repeat is None and self.repeat:
+            point = self.points[point.strength] = replace(point, repeat=self.repeat(point.strength))
+        return point
+
+    def _crossing(self, limit: float) -> tuple[Point | None, Point | None]:
         inside: Point | None = None
         for point in self.sorted:
             if not within(point, limit):
