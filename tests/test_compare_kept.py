@@ -214,7 +214,17 @@ def test_full_adds_the_further_measures(
 ) -> None:
     monkeypatch.setattr(full, "drift_scripts", lambda: (Short(),))
     monkeypatch.setattr(full, "MATRIX_ITEMS", 2)
-    given = asked(methods=VECTOR, full=True, **made_files(tmp_path))
+    same = tmp_path / "extraversion.jsonl"
+    answers = {" Yes": "often", " No": "never"}
+    rows = [
+        json.dumps(
+            {"question": f"I {word} see {i}.", "statement": f"I {word} see {i}.", "answer_matching_behavior": yes}
+        )
+        for yes, word in answers.items()
+        for i in range(40)
+    ]
+    same.write_text("\n".join(rows) + "\n")
+    given = asked(methods=VECTOR, full=True, others=("mbti-ei", str(same)), **made_files(tmp_path))
     summary = compare(tiny_llama, given, tmp_path / "out")
     assert "error" not in summary["methods"]["vector"]
     for entry in summary["methods"].values():
@@ -222,8 +232,8 @@ def test_full_adds_the_further_measures(
         assert entry["measures"]["mmlu"]["n"] == 4
         assert entry["seconds"]["full"] > 0
     assert summary["specificity"]["rows"] == ["prompt", "vector"]
-    assert len(summary["specificity"]["columns"]) == 5
-    assert [len(row) for row in summary["specificity"]["values"]] == [5, 5]
+    assert summary["specificity"]["columns"][5:] == ["mbti-ei", "extraversion.jsonl"]
+    assert [len(row) for row in summary["specificity"]["values"]] == [7, 7]
     series = summary["drift"]["vector"]
     turns = summary["methods"]["vector"]["measures"]["drift"]["by_turn"]
     assert series["turns"] == [turn["turn"] for turn in turns]
@@ -231,6 +241,7 @@ def test_full_adds_the_further_measures(
     page = render(summary)
     assert "Drift: vector" in page
     assert "specificity" in page.lower()
+    assert page.count(' own"') == 2, "the extraversion column of either method is outlined"
     with recorded() as items:
         assert lasting(compare(tiny_llama, given, tmp_path / "out")) == lasting(summary)
     assert items == []

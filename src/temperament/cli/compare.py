@@ -65,6 +65,14 @@ def command(
         Path | None, typer.Option("--hellaswag", help="HellaSwag items for --full. Example: hellaswag_val.jsonl")
     ] = None,
     mmlu: Annotated[Path | None, typer.Option("--mmlu", help="MMLU csv files for --full. Example: mmlu/test")] = None,
+    specificity: Annotated[
+        str,
+        typer.Option(
+            "--specificity",
+            help="Labelled sets measured beside the five traits for --full, joined by commas. "
+            "Example: --specificity power.jsonl,mbti-ei",
+        ),
+    ] = "",
     seed: Annotated[
         int,
         typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples, halves and intervals. Example: --seed 1"),
@@ -101,6 +109,7 @@ def command(
         questionnaire or _given(data, "ipip_neo/ipip_neo_120.csv"),
         hellaswag or _given(data, "capability/hellaswag_val_400.jsonl"),
         mmlu or _given(data, "capability/mmlu_dev"),
+        others=tuple(name.strip() for name in specificity.split(",") if name.strip()),
     )
     for note in read_texts(settings).notes:  # wrong texts are told before a model is loaded
         err.print(f"note: {note}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from temperament.calibration.items import read_items
 from temperament.compare.measuring import Figures, Measuring, Worn
-from temperament.compare.settings import Settings, Texts
+from temperament.compare.settings import MATRIX_ITEMS, Settings, Texts
 from temperament.evaluation.benchmarks import read_hellaswag, read_mmlu
 from temperament.evaluation.bootstrap import Measured
 from temperament.evaluation.capability import MultipleChoice, capability
@@ -17,10 +17,10 @@ from temperament.evaluation.drift_scripts import drift_scripts
 from temperament.evaluation.instrument import Instrument, Record
 from temperament.evaluation.questionnaire import PRESENTATIONS, Questionnaire, effect
 from temperament.evaluation.run import find_measures
-from temperament.evaluation.specificity import builtin_statements, run_matrix, specificity
+from temperament.evaluation.specificity import builtin_statements, run_matrix, specificity, trait_statements
 
-#: Items of a benchmark, and statements per pole of a trait in the specificity matrix.
-BENCHMARK_ITEMS, MATRIX_ITEMS = 100, 20
+#: Items of a benchmark.
+BENCHMARK_ITEMS = 100
 
 #: From the records wearing plus, wearing minus and unworn to a figure.
 Compute = Callable[[list[Record], list[Record], list[Record]], Measured]
@@ -34,6 +34,7 @@ class Further:
 
     def __init__(self, measuring: Measuring, texts: Texts, settings: Settings) -> None:
         self._measuring, seed = measuring, settings.seed
+        self._trait, self._others = texts.trait, trait_statements(texts.others)
         (measure,) = find_measures(("two_choice",))
         self._measures: dict[str, tuple[Instrument, Compute]] = {
             "two_choice": (
@@ -65,11 +66,12 @@ class Further:
         }
 
     def specificity(self, pairs: Mapping[str, Worn]) -> dict[str, Any]:
-        """Separation of every method's pair on the statements of the five built-in traits, as plain JSON values."""
-        columns = builtin_statements(limit=MATRIX_ITEMS, seed=self._measuring.seed)
+        """Separation of every method's pair on statements of the five built-in traits and of other sets, as JSON."""
+        columns = builtin_statements(limit=MATRIX_ITEMS, seed=self._measuring.seed) | self._others
         plans = {name: (worn.plus, worn.minus) for name, worn in pairs.items()}
         cells = specificity(run_matrix(self._measuring.ledger, plans, columns), seed=self._measuring.seed).cells
         return {
+            "own": self._trait,
             "rows": list(cells),
             "columns": list(columns),
             "values": [[cell.as_json() for cell in row.values()] for row in cells.values()],

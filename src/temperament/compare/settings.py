@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from temperament.methods import METHODS
 PROMPT = "prompt"
 #: The control in which that prompt is worn with the method.
 BOTH = "prompt + method"
+#: Statements per pole in a column of the specificity matrix.
+MATRIX_ITEMS = 20
 #: Budgets reported beside the one asked for.
 BUDGETS = (1.05, 1.10, 1.25)
 
@@ -27,7 +30,8 @@ class Settings:
 
     ``questionnaire`` is a file of items, whose sentences on the trait are one instrument more.
 
-    ``full`` adds two-choice, questionnaire, capability, drift and specificity.
+    ``full`` adds two-choice, questionnaire, capability, drift and specificity; that is measured on the five traits and
+    on the test statements of ``others``, each a built-in name or a labelled file.
     """
 
     contrast: str
@@ -44,6 +48,7 @@ class Settings:
     questionnaire: Path | None = None
     hellaswag: Path | None = None
     mmlu: Path | None = None
+    others: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 < self.budget <= 10:
@@ -79,6 +84,7 @@ class Settings:
 class Texts:
     """The disjoint parts of a contrast, other instruments (``items`` are a questionnaire's), and open questions.
 
+    ``others`` are further columns of the specificity matrix, by name.
     ``questions`` are those asked once a strength is found; ``trait`` chooses those asked while it is sought.
     ``judge`` are texts for the local judge, taken from the calibration split; None for a built-in trait, which has its
     own.
@@ -93,6 +99,7 @@ class Texts:
     questions: tuple[str, ...] = ()
     trait: str | None = None
     notes: tuple[str, ...] = field(default=())
+    others: Mapping[str, Contrast] = field(default_factory=dict)
 
 
 def read_texts(settings: Settings) -> Texts:
@@ -113,7 +120,20 @@ def read_texts(settings: Settings) -> Texts:
     chosen, notes = trait_questions(trait, "test", settings.questions), calibration.notes
     if len(chosen) < settings.questions:
         notes += (f"{len(chosen)} questions are asked: there are no {settings.questions}",)
-    return Texts(calibration, validation, test, judge, transfer, items, chosen, trait, notes)
+    others = _others(settings)
+    return Texts(calibration, validation, test, judge, transfer, items, chosen, trait, notes, others)
+
+
+def _others(settings: Settings) -> dict[str, Contrast]:
+    """Test statements of the labelled sets by name; a file named like a trait or another set keeps its ending."""
+    found: dict[str, Contrast] = {}
+    for spec in settings.others:
+        contrast = resolve_contrast(_whole(spec), split="test", limit=MATRIX_ITEMS, seed=settings.seed)
+        if not contrast.plus or not contrast.minus:
+            raise TemperamentError(f"{spec} has no test statements of both poles", "give labelled statements")
+        taken = contrast.name in found or find_trait(contrast.name)
+        found[Path(_whole(spec)).name if taken else contrast.name] = contrast
+    return found
 
 
 def _whole(spec: str) -> str:

@@ -182,7 +182,7 @@ def _specificity(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     rows = []
     for name, row in zip(names, grid, strict=False):
         cells = [
-            {"figure": item, "tint": abs(item.value) / top if item else 0.0, "own": trait == name}
+            {"figure": item, "tint": abs(item.value) / top if item else 0.0, "own": trait in (name, given.get("own"))}
             for trait, item in zip(traits, row, strict=False)
         ]
         rows.append(
