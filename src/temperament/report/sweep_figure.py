@@ -35,8 +35,8 @@ def sweep_figure(sweep: Sweep, path: Path) -> Path:
     if max(costs) > 4:
         for scale, axis in ((middle.set_yscale, middle.yaxis), (right.set_xscale, right.xaxis)):
             scale("log")
-            axis.set_major_formatter(lambda value, _: f"{value:g}")
-            axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "25" else "")
+            axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+            axis.set_minor_formatter(_between_decades if max(costs) < _DECADES_ALONE else "")
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, frameon=False, fontsize=9, loc="outside lower center", ncols=min(6, len(names)))
     for axes in (left, middle, right):
@@ -47,8 +47,14 @@ def sweep_figure(sweep: Sweep, path: Path) -> Path:
     return save_figure(plt, figure, path)
 
 
-_EFFECT = "separation (nats per token), 95 % interval"
-_COST = "perplexity on neutral text, worn / unworn, worse pole"
+_EFFECT = "separation (nats per token)\n95 % interval"
+_COST = "perplexity, worn / unworn\n(neutral text, worse pole)"
+#: Ratio beyond which an axis has labels at powers of ten only: others would run into each other.
+_DECADES_ALONE = 200
+
+
+def _between_decades(value: float, _: int) -> str:
+    return f"{value:,.10g}" if f"{value:g}"[0] in "25" else ""
 
 
 def _line(
