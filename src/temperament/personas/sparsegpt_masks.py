@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -107,10 +108,10 @@ def choose_layer(lm: LoadedModel, choosing: Choosing, layer: LayerHessians) -> L
     p = choosing.parameters
     sites = [site for site in lm.inputs if site.layer == layer.layer]
     seen = {site.expert: dict(zip(POLES, layer.tokens[site.name], strict=True)) for site in sites if site.expert}
-    choice = LayerChoice({}, {}, {}, {}, seen)
     targets: dict[str, list[LinearSite]] = {}
     for linear in choosing.targets(lm, layer.layer, seen):
         targets.setdefault(linear.input.name, []).append(linear)
+    choice = LayerChoice.empty(chain.from_iterable(targets.values()), seen)
     with _one_thread():
         for name, linears in targets.items():
             hessians = layer.take(name)
@@ -119,7 +120,7 @@ def choose_layer(lm: LoadedModel, choosing: Choosing, layer: LayerHessians) -> L
             factors = [factorise(own, p.damping) for own in hessians]
             del hessians, pairs
             choice.damping[name] = tuple(factor.damping for factor in factors)
-            choice.costs[name] = torch.stack([factor.costs for factor in factors]).cpu()
+            choice.costs[name].copy_(torch.stack([factor.costs for factor in factors]))
             uppers = torch.stack([factor.upper for factor in factors])
             for linear in linears:
                 masks = choose_masks(
@@ -130,7 +131,8 @@ def choose_layer(lm: LoadedModel, choosing: Choosing, layer: LayerHessians) -> L
                     scope=p.scope,
                     contrastive=choosing.method.contrastive,
                 )
-                choice.bits.update(((pole, linear.name), pack(mask)) for pole, mask in zip(POLES, masks, strict=True))
+                for pole, mask in zip(POLES, masks, strict=True):
+                    choice.bits[pole, linear.name].copy_(pack(mask))
     return choice
 
 

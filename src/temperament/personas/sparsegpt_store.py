@@ -37,6 +37,19 @@ class LayerChoice:
     singular: dict[str, tuple[bool, ...]]
     seen: Seen
 
+    @staticmethod
+    def empty(linears: Iterable[LinearSite], seen: Seen) -> LayerChoice:
+        """With room for the masks and costs of these Linears.
+
+        It is taken before any work: what stays must not come to lie between large matrices that go, or their memory is
+        of no use to the next ones (docs/experiments.md).
+        """
+        choice = LayerChoice({}, {}, {}, {}, seen)
+        for linear in linears:
+            choice.bits.update(((pole, linear.name), torch.empty(_packed(linear), dtype=torch.uint8)) for pole in POLES)
+            choice.costs[linear.input.name] = torch.empty(len(POLES), linear.input.width)
+        return choice
+
 
 class LayerStore:
     """One file per finished layer; a damaged or foreign one is no work done."""
@@ -81,9 +94,14 @@ class LayerStore:
 
 def _bits(tensors: Mapping[str, Tensor], name: str, linear: LinearSite) -> Tensor:
     bits = checked_tensor(tensors, name, torch.uint8, 2)
-    if bits.shape != (linear.shape[0], -(-linear.shape[1] // 8)):
+    if bits.shape != _packed(linear):
         raise ValueError(f"{name} has another shape")
     return bits
+
+
+def _packed(linear: LinearSite) -> tuple[int, int]:
+    """The shape of a packed mask."""
+    return linear.shape[0], -(-linear.shape[1] // 8)
 
 
 def _tuples(values: Mapping[str, Sequence[Any]], names: Iterable[str]) -> dict[str, tuple[Any, ...]]:
