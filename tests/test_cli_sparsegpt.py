@@ -105,7 +105,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["list", "methods", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["methods"]}
     for method in METHODS:
-        assert rows[method]["settings"] == "damping=0.01, block=128, scope=block"
+        assert rows[method]["settings"] == "expert_tokens, damping=0.01, block=128, scope=block"
         assert rows[method]["sparsity"] != "–"
 
 

@@ -185,7 +185,17 @@ def threshold(lm: LoadedModel, method: str) -> int:
     return least[len(least) // 2] + (least[0] == least[len(least) // 2])
 
 
-@pytest.fixture(scope="module", params=["wanda", "contrastive-tilt", "contrastive-sparse", "contrastive-saliency"])
+METHODS = (
+    "wanda",
+    "contrastive-tilt",
+    "contrastive-sparse",
+    "contrastive-saliency",
+    "sparsegpt",
+    "contrastive-sparsegpt",
+)
+
+
+@pytest.fixture(scope="module", params=METHODS)
 def found(request: pytest.FixtureRequest, loaded_mixture: LoadedModel) -> Extraction:
     settings: dict[str, Any] = {"expert_tokens": threshold(loaded_mixture, request.param)}
     if request.param == "contrastive-saliency":
@@ -294,9 +304,12 @@ def test_no_weight_left_to_choose_from(fresh_mixtral: LoadedModel) -> None:
         extract(fresh_mixtral, mixed_contrast(), method="contrastive-saliency", settings=settings)
 
 
-@pytest.mark.parametrize("method", ["contrastive-tilt", "contrastive-saliency"])
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [("contrastive-tilt", "masks"), ("contrastive-saliency", "subnetwork"), ("sparsegpt", "sparsegpt")],
+)
 def test_the_command_names_them(
-    tiny_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
+    tiny_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str, kind: str
 ) -> None:
     command = ["extract", "--model", str(tiny_folders["mixtral"]), "--contrast", "extraversion", "--limit", "4"]
     command += ["--method", method, "--set", "expert_tokens=100000", "--out", str(tmp_path)]
@@ -304,7 +317,7 @@ def test_the_command_names_them(
         command += ["--set", "share=0.01"]
     assert run([*command, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    experts = result["subnetwork" if method == "contrastive-saliency" else "masks"]["experts"]
+    experts = result[kind]["experts"]
     names = [f"model.layers.{layer}.mlp.experts.{number}" for layer in range(2) for number in range(EXPERTS)]
     assert experts["unmasked"] == names
     assert experts == open_persona(tmp_path / "plus.persona").provenance["experts"]

@@ -10,7 +10,6 @@ import pytest
 import torch
 from expect import counted_streams, refused
 from support import bits, hooks, logits, mixed_contrast, same
-from tiny import DENSE, MIXTURES
 from torch import Tensor
 
 import temperament.personas.sparsegpt_masks as choosing_module
@@ -51,18 +50,10 @@ def sums(lm: LoadedModel, persona: Persona) -> dict[str, list[int]]:
 # From end to end
 
 
-@pytest.mark.parametrize("tiny_model", MIXTURES, indirect=True)
-@pytest.mark.parametrize("method", METHODS)
-def test_experts_are_refused(tiny_model: LoadedModel, method: str) -> None:
-    with refused(f"{method} does not choose masks of experts", "wanda"):
-        extract(tiny_model, mixed_contrast(), method=method)
-
-
-@pytest.mark.parametrize("tiny_model", DENSE, indirect=True)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_family_from_end_to_end(tiny_model: LoadedModel, method: str, tmp_path: Path) -> None:
     lm, before, base = tiny_model, bits(tiny_model.model), logits(tiny_model)
-    pair = found(lm, method)
+    pair = found(lm, method, settings={"expert_tokens": 0})
     plus, minus = masks(lm, pair.plus), masks(lm, pair.minus)
     for linear in lm.linears:
         rows, columns = linear.shape

@@ -15,6 +15,7 @@ from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.methods.baselines import BASELINES
 from temperament.methods.contrastive import Link, linked, standardised_difference, tiers, tilted
+from temperament.methods.experts import ExpertParameters
 from temperament.methods.layers import chosen_layers, valid_layers
 from temperament.methods.method import Method, Parameters
 from temperament.methods.neurons import RELEASED_LEAST, Variant, choose
@@ -33,21 +34,6 @@ _LEAST = 2.0**-90
 
 #: Length of a mean difference, as a share of that of the states, below which it is nothing but rounding.
 _NO_DIFFERENCE = 1e-5
-
-
-#: Tokens of either pole below which an expert counts as rarely seen (docs/experiments.md).
-EXPERT_TOKENS = 128
-
-
-class ExpertParameters(Parameters):
-    """What methods that choose weights have in common: which experts they leave alone."""
-
-    expert_tokens: int | None = Field(
-        None,
-        ge=0,
-        le=2**31 - 1,
-        description="experts that fewer tokens of either pole reach stay unmasked; default 128",
-    )
 
 
 class WandaParameters(ExpertParameters):

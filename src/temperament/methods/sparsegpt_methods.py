@@ -7,11 +7,12 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from temperament.methods.method import Method, Parameters
+from temperament.methods.experts import ExpertParameters
+from temperament.methods.method import Method
 from temperament.methods.sparsegpt import Scope
 
 
-class SparseGptParameters(Parameters):
+class SparseGptParameters(ExpertParameters):
     damping: float = Field(0.01, ge=0, le=1, description="λ as a share of the mean diagonal")
     block: int = Field(128, ge=1, le=2**31 - 1, description="columns that are chosen from at a time")
     scope: Scope = Field("block", description="one threshold per block for all rows, or the same share of each row")

@@ -7,7 +7,7 @@ from typing import Any
 
 from temperament.calibration import Pole
 from temperament.calibration.contrast import POLES
-from temperament.methods.registry import EXPERT_TOKENS, ExpertParameters
+from temperament.methods.experts import ExpertParameters
 from temperament.models import LoadedModel
 from temperament.personas.kind import Origin
 from temperament.signatures import SaliencyPair, SignaturePair
@@ -48,8 +48,7 @@ def seen_experts(lm: LoadedModel, pair: SignaturePair | SaliencyPair, parameters
             tokens[site.expert] = {pole: pair.seen_in(site.linears[0], pole) for pole in POLES}
         else:
             tokens[site.expert] = {pole: pair.seen_at(site.offset, pole) for pole in POLES}
-    least = EXPERT_TOKENS if parameters.expert_tokens is None else parameters.expert_tokens
-    return Experts(tokens, least) if tokens else None
+    return Experts(tokens, parameters.least) if tokens else None
 
 
 def with_experts(origin: Origin, experts: Experts | None) -> Origin:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -19,8 +20,9 @@ from temperament.methods.randomise import permuted_ratio
 from temperament.methods.sparsegpt import choose_masks, factorise, is_singular, masks_of_costs
 from temperament.methods.sparsegpt_methods import SparseGptParameters
 from temperament.models import LinearSite, LoadedModel
+from temperament.personas.experts import Experts
 from temperament.personas.masks import PackedMasks, pack
-from temperament.personas.sparsegpt_store import LayerChoice, LayerStore
+from temperament.personas.sparsegpt_store import LayerChoice, LayerStore, Seen
 from temperament.signatures.collect import Progress, Tokens
 from temperament.signatures.hessians import LayerHessians, stream_hessians
 from temperament.signatures.texts import TextPair
@@ -28,27 +30,46 @@ from temperament.signatures.texts import TextPair
 
 @dataclass(frozen=True)
 class Choosing:
-    """What masks are chosen by: the method, its settings, and the share to prune of each Linear."""
+    """What masks are chosen by: the method, its settings, and the share to prune of each Linear.
+
+    ``unmasked`` names experts that stay as they are; None: those that the texts hardly reach.
+    """
 
     method: SparseGptMethod
     parameters: SparseGptParameters
     sparsity: SparsityPlan
+    unmasked: tuple[str, ...] | None = None
 
     def key(self, pair: TextPair) -> str:
-        """Identity of all that the masks depend on; the texts' own provenance names model, type and device."""
-        stated = [pair.hash, self.method.name, self.parameters.model_dump(), self.sparsity.as_json()]
+        """Identity of all that the mask of a Linear depends on, if it gets one.
+
+        The texts' own provenance names model, type and device.
+        """
+        settings = self.parameters.model_dump(exclude={"expert_tokens"})
+        stated = [pair.hash, self.method.name, settings, self.sparsity.as_json()]
         return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
 
-    def targets(self, lm: LoadedModel, layer: int) -> list[LinearSite]:
-        """Linears of a layer that lose anything."""
-        return [linear for linear in lm.linears if linear.layer == layer and self.sparsity.sparsity(linear) > 0]
+    def targets(self, lm: LoadedModel, layer: int, seen: Seen) -> list[LinearSite]:
+        """Linears of a layer that lose anything, where its experts have ``seen`` so many tokens."""
+        left = frozenset(self.left_alone(seen))
+        own = (linear for linear in lm.linears if linear.layer == layer and linear.input.expert not in left)
+        return [linear for linear in own if self.sparsity.sparsity(linear) > 0]
+
+    def left_alone(self, seen: Seen) -> tuple[str, ...]:
+        """Those without a mask among the experts that have ``seen`` so many tokens."""
+        return Experts(seen, self.parameters.least).rare if self.unmasked is None else self.unmasked
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Masks of both poles over the whole model, and what they were chosen by."""
+    """Masks of both poles over the whole model, and what they were chosen by.
+
+    ``experts`` is what those of these layers saw, None where there are none; ``unmasked`` names those without a mask.
+    """
 
     layers: tuple[LayerChoice, ...]
+    experts: Experts | None
+    unmasked: tuple[str, ...]
 
     def masks(self, lm: LoadedModel) -> dict[Pole, PackedMasks]:
         """Masks of both poles, in model order."""
@@ -67,35 +88,41 @@ def choose_all(lm: LoadedModel, pair: TextPair, choosing: Choosing, progress: Pr
     if pair.folder is None:
         raise ValueError("the masks need a folder")
     store = LayerStore(pair.folder / "sparsegpt", choosing.key(pair))
-    targets = {layer: own for layer in range(lm.depth) if (own := choosing.targets(lm, layer))}
-    stored = {layer: store.read(layer, own) for layer, own in targets.items()}
+    layers = [layer for layer in range(lm.depth) if choosing.targets(lm, layer, {})]
+    stored = {layer: store.read(layer, partial(choosing.targets, lm, layer)) for layer in layers}
     found = {layer: choice for layer, choice in stored.items() if choice is not None}
     tokens: Tokens = "all" if pair.provenance["tokens"] == "all" else "response"
-    todo = targets.keys() - found.keys()
+    todo = set(layers) - found.keys()
     for hessians in stream_hessians(lm, pair.plus, pair.minus, tokens, todo):
         found[hessians.layer] = store.keep(hessians.layer, choose_layer(lm, choosing, hessians))
         if progress:
-            progress(len(found), len(targets))
-    return Chosen(tuple(found[layer] for layer in targets))
+            progress(len(found), len(layers))
+    seen = {name: counts for layer in layers for name, counts in found[layer].seen.items()}
+    experts = Experts(seen, choosing.parameters.least) if seen else None
+    return Chosen(tuple(found[layer] for layer in layers), experts, choosing.left_alone(seen))
 
 
 @torch.inference_mode()
 def choose_layer(lm: LoadedModel, choosing: Choosing, layer: LayerHessians) -> LayerChoice:
-    """Masks of one layer; a Hessian is let go as soon as it is factorised."""
-    choice = LayerChoice({}, {}, {}, {})
+    """Masks of one layer; a Hessian is formed when its turn comes and let go as soon as it is factorised."""
     p = choosing.parameters
-    targets = choosing.targets(lm, layer.layer)
+    sites = [site for site in lm.inputs if site.layer == layer.layer]
+    seen = {site.expert: dict(zip(POLES, layer.tokens[site.name], strict=True)) for site in sites if site.expert}
+    targets: dict[str, list[LinearSite]] = {}
+    for linear in choosing.targets(lm, layer.layer, seen):
+        targets.setdefault(linear.input.name, []).append(linear)
+    choice = LayerChoice.empty(chain.from_iterable(targets.values()), seen)
     with _one_thread():
-        for name in dict.fromkeys(linear.input.name for linear in targets):
-            hessian = layer.hessians.pop(name)
-            pairs = zip(hessian, layer.tokens, strict=True)
+        for name, linears in targets.items():
+            hessians = layer.take(name)
+            pairs = zip(hessians, layer.tokens[name], strict=True)
             choice.singular[name] = tuple(is_singular(own, count) for own, count in pairs)
-            factors = [factorise(own, p.damping) for own in hessian]
-            del hessian, pairs
+            factors = [factorise(own, p.damping) for own in hessians]
+            del hessians, pairs
             choice.damping[name] = tuple(factor.damping for factor in factors)
-            choice.costs[name] = torch.stack([factor.costs for factor in factors]).cpu()
+            choice.costs[name].copy_(torch.stack([factor.costs for factor in factors]))
             uppers = torch.stack([factor.upper for factor in factors])
-            for linear in (linear for linear in targets if linear.input.name == name):
+            for linear in linears:
                 masks = choose_masks(
                     lm.base_weight(linear),
                     uppers,
@@ -104,7 +131,8 @@ def choose_layer(lm: LoadedModel, choosing: Choosing, layer: LayerHessians) -> L
                     scope=p.scope,
                     contrastive=choosing.method.contrastive,
                 )
-                choice.bits.update(((pole, linear.name), pack(mask)) for pole, mask in zip(POLES, masks, strict=True))
+                for pole, mask in zip(POLES, masks, strict=True):
+                    choice.bits[pole, linear.name].copy_(pack(mask))
     return choice
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from temperament.calibration import Pole
 from temperament.calibration.contrast import POLES
-from temperament.errors import TemperamentError
 from temperament.methods import SparseGptMethod, SparsityPlan
 from temperament.methods.randomise import permutation
 from temperament.models import LoadedModel
 from temperament.personas.edits import MaskEdit
-from temperament.personas.kind import Origin, Poles, Task, method_of, plan_of, texts_of, with_sparsity
+from temperament.personas.experts import with_experts
+from temperament.personas.kind import Origin, Poles, Task, method_of, plan_of, texts_of, with_edits, with_sparsity
 from temperament.personas.masks import PackedMasks
 from temperament.personas.overlap import mask_statistics
 from temperament.personas.persona import Persona
@@ -37,10 +36,6 @@ class SparseGptKind(TextKind):
 
     def prepare(self, lm: LoadedModel, task: Task) -> Task:
         texts_of(task)
-        if any(site.expert for site in lm.inputs):
-            raise TemperamentError(
-                f"{task.method.name} does not choose masks of experts", "use wanda, sparse or a contrastive method"
-            )
         return with_sparsity(lm, task)
 
     def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:
@@ -58,17 +53,21 @@ class SparseGptKind(TextKind):
         choosing = _choosing(task)
         chosen = choose_all(lm, pair, choosing)
         reports = {pole: report_of(lm, chosen, pole, choosing.parameters.damping) for pole in POLES}
+        origin = with_experts(origin, chosen.experts)
         told = {pole: {**origin[pole], "hessians": reports[pole]} for pole in POLES}
         masks = chosen.masks(lm)
-        plus, minus = _poles(choosing, masks, pair, name, told)
+        plus, minus = _poles(choosing.sparsity, masks, chosen.unmasked, pair, name, told)
         found = mask_statistics(lm, masks["plus"], masks["minus"])
+        if chosen.experts:
+            found["experts"] = chosen.experts.as_json()
         return plus, minus, {self.name: {**found, "hessians": reports, "notes": notes(reports)}}
 
     def rebuild(self, lm: LoadedModel, pair: TextPair, plus: Persona, minus: Persona) -> Poles:
         pair = with_folder(pair)
         choosing = _chosen_by(plus)
-        masks = choose_all(lm, pair, choosing).masks(lm)
-        return _poles(choosing, masks, pair, "rebuilt", {"plus": plus.provenance, "minus": minus.provenance})
+        chosen = choose_all(lm, pair, choosing)
+        origin: Origin = {"plus": plus.provenance, "minus": minus.provenance}
+        return _poles(choosing.sparsity, chosen.masks(lm), chosen.unmasked, pair, "rebuilt", origin)
 
     def randomised(self, lm: LoadedModel, plus: Persona, minus: Persona, seed: int, pair: Pair | None) -> Poles:
         """The log-ratio of the poles' 1 / U_jj² permuted across the inputs of each Linear, as many pruned in each row.
@@ -81,11 +80,12 @@ class SparseGptKind(TextKind):
         costs = choose_all(lm, with_folder(pair), choosing).costs
         real = {persona.pole: _edit(persona).masks(lm) for persona in (plus, minus)}
         found = random_masks(lm, choosing, costs, real, permutation(lm.inputs, seed))
-        first, second = (
-            replace(persona, name=f"random-{seed}", edit=_packed(choosing.sparsity, found[persona.pole]))
-            for persona in (plus, minus)
+        return with_edits(
+            plus,
+            minus,
+            f"random-{seed}",
+            lambda persona: _packed(choosing.sparsity, found[persona.pole], _edit(persona).unmasked),
         )
-        return first, second
 
     def random_needs(self, persona: Persona) -> str | None:  # noqa: ARG002 - the same for all of them
         return "random control of SparseGPT masks"
@@ -98,29 +98,31 @@ def _choosing(task: Task) -> Choosing:
 
 
 def _chosen_by(persona: Persona) -> Choosing:
-    """What the masks of a persona were chosen by."""
+    """What the masks of a persona were chosen by; the experts that it leaves alone stay so."""
     method, parameters = method_of(persona)
     if not isinstance(method, SparseGptMethod):
         raise ValueError(f"{method.name} does not choose by Hessians")
-    return Choosing(method, parameters, _edit(persona).sparsity)
+    edit = _edit(persona)
+    return Choosing(method, parameters, edit.sparsity, edit.unmasked)
 
 
 def _poles(
-    choosing: Choosing,
+    sparsity: SparsityPlan,
     masks: Mapping[Pole, PackedMasks],
+    unmasked: tuple[str, ...],
     pair: TextPair,
     name: str,
     origin: Origin,
 ) -> Poles:
     plus, minus = (
-        Persona(f"{name}-{pole}", pole, _packed(choosing.sparsity, masks[pole]), origin[pole], pair.groups, pair)
+        Persona(f"{name}-{pole}", pole, _packed(sparsity, masks[pole], unmasked), origin[pole], pair.groups, pair)
         for pole in POLES
     )
     return plus, minus
 
 
-def _packed(sparsity: SparsityPlan, masks: PackedMasks) -> MaskEdit:
-    return MaskEdit(sparsity, masks.checksum, packed=masks)
+def _packed(sparsity: SparsityPlan, masks: PackedMasks, unmasked: tuple[str, ...]) -> MaskEdit:
+    return MaskEdit(sparsity, masks.checksum, packed=masks, unmasked=unmasked)
 
 
 def _edit(persona: Persona) -> MaskEdit:

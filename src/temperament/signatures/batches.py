@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from temperament.models.dialogue import Encoded
+from temperament.models.experts import Routed
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,13 @@ def counted_tokens(batch: Batch, *, whole: bool = False) -> tuple[int, Tensor]:
     begin = torch.tensor(begins).unsqueeze(1)
     end = torch.tensor([len(item.ids) for item in batch.items]).unsqueeze(1)
     return first, ((positions >= begin) & (positions < end)).float()
+
+
+def counted_routed(routed: Routed, first: int, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the tokens that reach an expert count, (tokens,) bool, and the sentence of each, (tokens,) int64.
+
+    ``first`` and ``counted`` are those of ``counted_tokens``.
+    """
+    columns = routed.total // len(counted)
+    sentence, column = routed.positions // columns, routed.positions % columns - first
+    return (column >= 0) & counted[sentence, column.clamp_min(0)].bool(), sentence

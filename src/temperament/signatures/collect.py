@@ -20,7 +20,7 @@ from temperament.errors import TemperamentError
 from temperament.models import InputSite, LoadedModel
 from temperament.models.dialogue import Encoded
 from temperament.models.experts import Routed
-from temperament.signatures.batches import Batch, counted_tokens, length_buckets
+from temperament.signatures.batches import Batch, counted_routed, counted_tokens, length_buckets
 from temperament.signatures.signature import Signature, SignaturePair
 from temperament.signatures.statistics import Moments, batch_moments, input_sums, merge, routed_sums
 from temperament.signatures.store import Partial, discard_partial, load_partial, save_partial
@@ -199,9 +199,7 @@ class _Collector:
 
     def see_routed(self, site: InputSite, x: Tensor, routed: Routed) -> None:
         """Called by the hook on an expert's Linear with the values ``x`` (tokens, inputs) at its positions."""
-        columns = routed.total // len(self._counted)
-        sentence, column = routed.positions // columns, routed.positions % columns - self._begin
-        counts = (column >= 0) & self._counted[sentence, column.clamp_min(0)].bool()
+        counts, sentence = counted_routed(routed, self._begin, self._counted)
         sums, shift = routed_sums(x[counts], sentence[counts], len(self._counted))
         self._sums[:, site.slice], self._shifts[site.slice] = sums, shift
         if self._seen is not None:

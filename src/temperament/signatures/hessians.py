@@ -3,13 +3,15 @@
 The hidden states of all calibration texts are held at one layer boundary, and each block is run by itself on all of
 them, once: some MB of states in place of the Hessians of the whole model (800 MB for a pair in 135M parameters, 40 GB
 in 7B), and one forward pass in all, where a pass for each group of layers would run the blocks below it every time.
+Each expert of a mixture has Hessians of its own, over the tokens that the router sends to it; of those of a layer one
+pair at a time is ever formed while the tokens are fewer than a quarter of the inputs (``second_moment``).
 Unlike SparseGPT, which hands the output of the pruned layer on to the next, the blocks are the model's own throughout:
 a persona is a mask on the original weights, chosen for what the unedited model sees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +22,10 @@ from torch import Tensor, nn
 from temperament.calibration import Example
 from temperament.errors import TemperamentError
 from temperament.models import InputSite, LoadedModel
-from temperament.signatures.batches import Batch, counted_tokens, length_buckets
+from temperament.models.experts import Routed
+from temperament.signatures.batches import Batch, counted_routed, counted_tokens, length_buckets
 from temperament.signatures.collect import BATCH_ROWS, BATCH_TOKENS, Tokens, backbone, encode_all, padding_id
-
-#: Rows of a Hessian added up at a time, each from its diagonal on: it is symmetric.
-_BAND = 256
+from temperament.signatures.second_moment import SecondMoment
 
 #: How a block was called, without the hidden states: further arguments, and those by name.
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -44,16 +45,26 @@ class _Work:
     counted: Tensor
 
 
+#: What grows to the Hessians of plus and minus of one input.
+_Poles = tuple[SecondMoment, SecondMoment]
+
+
 @dataclass(frozen=True)
 class LayerHessians:
-    """E[x xᵀ] of plus and minus, (2, inputs, inputs) fp32, by the name of the input; ``tokens`` counted of either.
+    """E[x xᵀ] of plus and minus for every input of one layer, each to be taken once.
 
-    Linears that read the same input share it.
+    ``tokens`` are the counted tokens of either pole that reached the input of that name, those routed to it if it is
+    that of an expert. Linears that read the same input share it.
     """
 
     layer: int
-    hessians: dict[str, Tensor]
-    tokens: tuple[int, int]
+    tokens: dict[str, tuple[int, int]]
+    moments: dict[str, _Poles]
+
+    def take(self, name: str) -> tuple[Tensor, Tensor]:
+        """The Hessians of one input, plus and minus, (inputs, inputs) fp32 each; they are held here no longer."""
+        plus, minus = self.moments.pop(name)
+        return plus.take(), minus.take()
 
 
 def stream_hessians(
@@ -69,19 +80,21 @@ def stream_hessians(
     if lm.worn:
         raise TemperamentError("Hessians describe the unedited model, but a persona is worn", "leave lm.wear() first")
     work = [_begin(lm, pole, batch, tokens) for pole, batch in _batches(lm, plus, minus, tokens)]
-    counts = [sum(int(one.counted.sum()) for one in work if one.pole == pole) for pole in (0, 1)]
     for layer in range(max(layers) + 1):
         if layer not in layers:
             _run(lm, layer, work)
             continue
-        sites = [site for site in lm.inputs if site.layer == layer]
-        sums = {site.name: torch.zeros(2, site.width, site.width, device=lm.device) for site in sites}
-        _run(lm, layer, work, sums)
-        for total in sums.values():
-            for own, count in zip(total, counts, strict=True):
-                _mirror(own).div_(max(count, 1))
-        yield LayerHessians(layer, sums, (counts[0], counts[1]))
-        sums.clear()  # whoever still holds the layer holds no Hessian
+        moments = {site: (_empty(lm, site), _empty(lm, site)) for site in lm.inputs if site.layer == layer}
+        _run(lm, layer, work, moments)
+        seen = {site.name: (first.count, second.count) for site, (first, second) in moments.items()}
+        found = LayerHessians(layer, seen, {site.name: poles for site, poles in moments.items()})
+        del moments
+        yield found
+        found.moments.clear()  # whoever still holds the layer holds no Hessian
+
+
+def _empty(lm: LoadedModel, site: InputSite) -> SecondMoment:
+    return SecondMoment(site.width, lm.device)
 
 
 def _batches(
@@ -131,33 +144,31 @@ def _forward_again(block: nn.Module, own: Any) -> None:
 
 
 @torch.inference_mode()
-def _run(lm: LoadedModel, layer: int, work: Sequence[_Work], sums: dict[str, Tensor] | None = None) -> None:
-    """Take all batches through one block; with ``sums``, add up x xᵀ of its inputs there."""
+def _run(lm: LoadedModel, layer: int, work: Sequence[_Work], moments: Mapping[InputSite, _Poles] | None = None) -> None:
+    """Take all batches through one block, and add its inputs there to their ``moments``."""
     block = lm.module(lm.block(layer))
     for one in work:
-        with ExitStack() as stack:
-            for site in lm.inputs:
-                if sums is not None and site.layer == layer:
-                    module = lm.module(site.linears[0])
-                    stack.callback(module.register_forward_pre_hook(_adding(site, one, sums)).remove)
+        with lm.opened_experts(), ExitStack() as stack:
+            for site, poles in (moments or {}).items():
+                module = lm.module(site.linears[0])
+                stack.callback(module.register_forward_pre_hook(_adding(one, poles[one.pole])).remove)
             args, named = one.calls[layer]
             output = block(one.states, *args, **named)
         one.states = output[0] if isinstance(output, tuple) else output
 
 
-def _adding(site: InputSite, one: _Work, sums: dict[str, Tensor]) -> Any:
+def _adding(one: _Work, moment: SecondMoment) -> Callable[..., None]:
     def add(_: nn.Module, args: tuple[Any, ...]) -> None:
-        x = args[0][:, one.first :][one.counted].float()  # (counted tokens, inputs)
-        total = sums[site.name][one.pole]
-        for begin in range(0, site.width, _BAND):
-            total[begin : begin + _BAND, begin:].addmm_(x[:, begin : begin + _BAND].T, x[:, begin:])
+        moment.add(_counted(one, *args))
 
     return add
 
 
-def _mirror(total: Tensor) -> Tensor:
-    """Fill what lies below the diagonal, in place."""
-    for begin in range(0, len(total), _BAND):
-        end = begin + _BAND
-        total[end:, begin:end] = total[begin:end, end:].T
-    return total
+def _counted(one: _Work, x: Tensor, routed: Routed | None = None) -> Tensor:
+    """The inputs of the counted tokens, (tokens, inputs).
+
+    ``x`` is (rows, tokens, inputs), or the first two flattened, or what an expert sees of them if it is ``routed``.
+    """
+    if routed is None:
+        return x.reshape(len(one.counted), -1, x.shape[-1])[:, one.first :][one.counted]
+    return x[counted_routed(routed, one.first, one.counted)[0]]
