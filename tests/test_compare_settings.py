@@ -13,7 +13,7 @@ from comparing import asked, custom_contrast
 from expect import refused
 
 from temperament.calibration import resolve_contrast
-from temperament.calibration.builtin import trait_of
+from temperament.calibration.builtin import builtin_judge_texts, trait_of
 from temperament.calibration.contrast import group_key
 from temperament.calibration.questionnaire_items import transfer_contrast
 from temperament.compare.settings import PROMPT, read_texts, set_aside
@@ -75,17 +75,45 @@ def test_questionnaire_items_are_one_instrument_more(tmp_path: Path) -> None:
 
 
 def test_a_contrast_of_no_trait(tmp_path: Path) -> None:
-    texts = read_texts(asked(contrast=str(custom_contrast(tmp_path / "loud.jsonl")), calibration=40, questions=10))
+    path = str(custom_contrast(tmp_path / "loud.jsonl", per_pole=140))
+    texts = read_texts(asked(contrast=path, calibration=60, questions=10))
     assert (texts.trait, texts.transfer) == (None, None)
     assert texts.judge is not None
-    assert texts.judge.items == {"plus": 10, "minus": 10}
-    assert texts.calibration.items == {"plus": 30, "minus": 30}
+    assert texts.judge.items == {"plus": 15, "minus": 15}
+    assert texts.calibration.items == {"plus": 45, "minus": 45}
+    assert [note.split(":")[0] for note in texts.notes] == [
+        "questions of the five traits are asked",
+        "transfer is left out",
+    ]
     parts = [part.group_keys for part in (texts.calibration, texts.judge, texts.validation, texts.test)]
     assert all(not one & other for one, other in itertools.combinations(parts, 2))
     assert len(texts.questions) == len(set(texts.questions)) == 10
     with_trait = read_texts(asked(contrast=str(tmp_path / "loud.jsonl"), trait="openness"))
     assert with_trait.transfer is not None
     assert (with_trait.trait, with_trait.judge, with_trait.transfer.name) == ("openness", None, "openness")
+
+
+def test_too_few_texts_are_all_calibrated_on(tmp_path: Path) -> None:
+    """A quarter of them would be too few for a judge, and lost to the persona."""
+    texts = read_texts(asked(contrast=str(custom_contrast(tmp_path / "loud.jsonl")), calibration=40))
+    assert texts.judge is None
+    assert texts.calibration.items == {"plus": 40, "minus": 40}
+    assert any("free answers are not judged: 40 texts" in note for note in texts.notes)
+
+
+def test_a_character_keeps_its_lines_and_is_judged_by_its_other_texts() -> None:
+    texts = read_texts(asked(contrast="role-orla-venn", calibration=120, validation=40, test=60, questions=10))
+    sizes = [part.items for part in (texts.calibration, texts.validation, texts.test)]
+    assert sizes == [{"plus": count, "minus": count} for count in (20, 12, 16)]
+    assert texts.judge is not None
+    assert texts.judge == builtin_judge_texts("role-orla-venn")
+    assert (texts.trait, texts.transfer, texts.items) == (None, None, None)
+    assert any(note.startswith("transfer is left out: no other instrument is about role-orla") for note in texts.notes)
+    parts = [part.group_keys for part in (texts.calibration, texts.judge, texts.validation, texts.test)]
+    parts.append(frozenset(map(group_key, texts.questions)))
+    assert all(not one & other for one, other in itertools.combinations(parts, 2))
+    other = read_texts(asked(contrast="role-orla-venn", transfer=""))
+    assert not any("transfer" in note for note in other.notes), "nobody asked for it"
 
 
 def test_a_quarter_of_each_pole_is_set_aside() -> None:

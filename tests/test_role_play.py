@@ -1,24 +1,22 @@
-"""Role play: our six characters and their items, readers of role files, accuracy beside prior and chance."""
+"""Role play: multiple choice on our six characters, readers of role files, accuracy beside prior and chance."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from answering import answering
 from expect import refused
-from test_builtin_texts import all_questions, all_statements, plain, public_role_play, public_statements, runs
 from test_cli import one_line_error, printed_json
 
 import temperament as tp
-from temperament.calibration.balance import balance, repeated_frames, repeated_runs, words
-from temperament.calibration.builtin import CONTRASTS, characters, find_character
-from temperament.calibration.builtin.characters import role_choices, situations
+from temperament.calibration.builtin import (
+    characters,
+)
+from temperament.calibration.builtin.characters import role_choices
 from temperament.calibration.role_items import RoleChoice, RoleReference, read_role_items
 from temperament.cli.main import run
 from temperament.evaluation.ledger import Ledger
@@ -36,102 +34,6 @@ from temperament.personas import Persona, Plan
 
 CAST = characters()
 NAMES = [one.name for one in CAST]
-
-
-def own_texts() -> list[str]:
-    return [text for one in CAST for text in (*one.lines, *one.quotes, *one.replies)]
-
-
-# --- the built-in set ------------------------------------------------------------------------------------------------
-
-
-def test_six_characters_with_their_lines_and_items() -> None:
-    assert len(CAST) == len(set(NAMES)) == 6
-    assert {(len(one.lines), len(one.quotes), len(one.replies)) for one in CAST} == {(20, 10, 10)}
-    assert len(situations()) == 10
-    assert Counter(item.role for item in role_choices()) == dict.fromkeys(NAMES, 20)
-    assert Counter(item.kind for item in role_choices()) == {"who": 60, "reply": 60}
-
-
-def test_no_text_stands_twice_or_in_other_data() -> None:
-    texts = [plain(text) for text in own_texts()]
-    assert len(texts) == len(set(texts)) == 240
-    assert repeated_frames(own_texts(), limit=4) == {}
-    assert repeated_runs(own_texts(), length=4, limit=2) == {}
-    others = {run_ for text in (*all_statements(), *all_questions()) for run_ in runs(text, 8)}
-    assert {run_ for text in own_texts() for run_ in runs(text, 8)}.isdisjoint(others)
-
-
-def test_no_text_stands_in_public_data(data_dir: Path) -> None:
-    public = {*public_statements(data_dir), *public_role_play(data_dir)}
-    assert public.isdisjoint({plain(text) for text in (*own_texts(), *situations())})
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_character_is_not_told_by_length_negation_or_shouting(name: str) -> None:
-    for kind in ("lines", "quotes", "replies"):
-        own = [text for one in CAST if one.name == name for text in getattr(one, kind)]
-        rest = [text for one in CAST if one.name != name for text in getattr(one, kind)]
-        measured = balance(own, rest)
-        assert measured.length_auc == pytest.approx(0.5, abs=0.15)
-        assert measured.negation_auc == 0.5
-        assert not any(mark in text for text in own for mark in "!()")
-
-
-def test_right_options_are_balanced_by_place_and_every_option_serves_alike() -> None:
-    for name in NAMES:
-        own = [item for item in role_choices() if item.role == name]
-        assert Counter(item.answer for item in own) == dict.fromkeys(range(4), 5)
-    for kind in ("who", "reply"):
-        items = [item for item in role_choices() if item.kind == kind]
-        assert all(len(set(item.options)) == 4 for item in items)
-        beside = Counter(text for item in items for place, text in enumerate(item.options) if place != item.answer)
-        assert set(beside.values()) == ({3} if kind == "reply" else {30})
-    for item in role_choices():
-        right = find_character(item.role)
-        assert right
-        assert item.options[item.answer] == (
-            item.role if item.kind == "who" else right.replies[situations().index(item.question)]
-        )
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_neither_the_longest_nor_the_shortest_reply_is_the_right_one(sign: int) -> None:
-    """Two standard errors of 60 guesses at one in four are 11 points."""
-    hits = []
-    for item in role_choices():
-        if item.kind == "reply":
-            lengths = sign * np.array([len(words(text)) for text in item.options])
-            best = lengths == lengths.max()
-            hits.append(best[item.answer] / best.sum())
-            assert max(map(abs, lengths)) <= 1.5 * min(map(abs, lengths))
-    assert float(np.mean(hits)) == pytest.approx(0.25, abs=0.11)
-
-
-def test_a_character_is_a_contrast_with_the_other_five() -> None:
-    name = "role-nettie-moss"
-    assert name in CONTRASTS
-    calibration, test = tp.contrast(name), tp.contrast(name, split="test")
-    nettie = find_character("nettie moss")
-    assert nettie
-    assert tuple(example.response for example in calibration.plus) == nettie.lines
-    assert tuple(example.response for example in test.plus) == nettie.quotes
-    for part, key, each in ((calibration, "lines", 4), (test, "quotes", 2)):
-        said = {text: one.name for one in CAST for text in getattr(one, key)}
-        assert Counter(said[example.response] for example in part.minus) == {
-            other: each for other in NAMES if other != "Nettie Moss"
-        }
-    assert calibration.group_keys.isdisjoint(test.group_keys)
-    assert "herbalist" in calibration.pole_prompts()[0]
-    assert "Nettie" not in calibration.pole_prompts()[1]
-    with refused("validation split of 'role-nettie-moss'"):
-        tp.contrast(name, split="validation")
-
-
-def test_items_are_apart_from_what_is_calibrated_on() -> None:
-    tested = frozenset().union(*(RoleChoices(role_choices(), context).groups for context in CONTEXTS))
-    for one in CAST:
-        assert tested.isdisjoint(tp.contrast(one.contrast).group_keys)
 
 
 # --- prompts ---------------------------------------------------------------------------------------------------------
@@ -217,7 +119,7 @@ def test_hashes_tell_contexts_and_answers_apart() -> None:
 
 
 def test_calibrated_lines_are_refused_as_items(tiny_llama: LoadedModel) -> None:
-    item = RoleChoice("A", "who", CAST[0].lines[0], ("x", "y"), 0)
+    item = RoleChoice("A", "who", CAST[0].lines["calibration"][0], ("x", "y"), 0)
     groups = tp.contrast(CAST[0].contrast).group_keys
     persona = Persona("p", "plus", Persona.from_prompt("x").edit, groups=groups)
     with refused("used to calibrate"):

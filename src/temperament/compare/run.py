@@ -79,9 +79,11 @@ def compare(
 
 
 def _judge(texts: Texts, tell: Tell) -> Judge | None:
-    """The local judge of the trait, or one trained on texts set aside; None, with a note, where it cannot be had."""
+    """The local judge of the trait, or one trained on the judge's texts; None, with a note, where it cannot be had."""
+    if not texts.trait and not texts.judge:
+        return None
     try:
-        judge = trait_judge(texts.trait) if texts.trait else contrast_judge(texts.judge or texts.calibration)
+        judge = contrast_judge(texts.judge) if texts.judge else trait_judge(texts.trait or "")
     except TemperamentError as error:
         tell(f"free answers are not judged: {error}")
         return None

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from temperament.calibration import Contrast, resolve_contrast
-from temperament.calibration.builtin import TRAITS, find_trait, trait_of
+from temperament.calibration.builtin import TRAITS, builtin_judge_texts, find_trait, trait_of
 from temperament.calibration.contrast import SPLITS, group_key
 from temperament.calibration.questionnaire_items import transfer_contrast
 from temperament.errors import TemperamentError
+from temperament.evaluation.local_judge import can_be_judged
 from temperament.evaluation.loops import trait_questions
 from temperament.methods import METHODS
 
@@ -86,8 +87,8 @@ class Texts:
 
     ``others`` are further columns of the specificity matrix, by name.
     ``questions`` are those asked once a strength is found; ``trait`` chooses those asked while it is sought.
-    ``judge`` are texts for the local judge, taken from the calibration split; None for a built-in trait, which has its
-    own.
+    ``judge`` are texts for the local judge: those of a character, else taken from the calibration split; None for a
+    built-in trait, which has its own, and where there are too few to take any. ``notes`` say what is left out, and why.
     """
 
     calibration: Contrast
@@ -110,17 +111,18 @@ def read_texts(settings: Settings) -> Texts:
     validation = resolve_contrast(source, split="validation", limit=settings.validation, seed=seed)
     test = resolve_contrast(source, split="test", limit=settings.test, seed=seed)
     trait = settings.trait or trait_of(calibration.name)
-    judge = None
-    if trait is None:
-        calibration, judge = set_aside(calibration)
+    calibration, judge, notes = (calibration, None, ()) if trait else _of_no_trait(source, calibration)
     transfer = _transfer(settings, source, trait)
+    if transfer is None and settings.transfer is None:
+        notes += (f"transfer is left out: no other instrument is about {calibration.name} (--transfer names one)",)
     items = transfer_contrast(settings.questionnaire, trait) if settings.questionnaire and trait else None
     for other in filter(None, (transfer, items)):
         _check_apart(other, *(contrast for contrast in (calibration, validation, test, judge) if contrast))
-    chosen, notes = trait_questions(trait, "test", settings.questions), calibration.notes
+    chosen = trait_questions(trait, "test", settings.questions)
     if len(chosen) < settings.questions:
         notes += (f"{len(chosen)} questions are asked: there are no {settings.questions}",)
     others = _others(settings)
+    notes = (*calibration.notes, *notes)
     return Texts(calibration, validation, test, judge, transfer, items, chosen, trait, notes, others)
 
 
@@ -134,6 +136,18 @@ def _others(settings: Settings) -> dict[str, Contrast]:
         taken = contrast.name in found or find_trait(contrast.name)
         found[Path(_whole(spec)).name if taken else contrast.name] = contrast
     return found
+
+
+def _of_no_trait(source: str, calibration: Contrast) -> tuple[Contrast, Contrast | None, tuple[str, ...]]:
+    """What to calibrate on, what a local judge learns from (None: too few texts), and notes in plain words."""
+    asked = (f"questions of the five traits are asked: there are none about {calibration.name}",)
+    if judge := builtin_judge_texts(source):
+        return calibration, judge, (*asked, "the local judge learned from quotes and replies of all six characters")
+    rest, apart = set_aside(calibration)
+    if can_be_judged(apart):
+        return rest, apart, asked
+    few = f"free answers are not judged: {min(calibration.items.values())} texts per pole leave none to train a judge"
+    return calibration, None, (*asked, few)
 
 
 def _whole(spec: str) -> str:

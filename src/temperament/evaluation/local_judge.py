@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from temperament.calibration.builtin import TRAITS, find_trait
-from temperament.calibration.contrast import Contrast, group_key
+from temperament.calibration.contrast import Contrast, Example, group_key
 from temperament.errors import TemperamentError
 from temperament.evaluation.auc import auc, roc_auc
 from temperament.evaluation.bootstrap import Array, Measured
@@ -168,16 +168,7 @@ def contrast_judge(contrast: Contrast, *, seed: int = 0, encode: Embed = embed) 
     Which third is decided by a hash of each group, so that a question's answers stay together. The contrast must not
     hold what is calibrated or tested on: see ``check_disjoint``.
     """
-    plus, minus = ({item.group for item in pole} for pole in (contrast.plus, contrast.minus))
-    held: set[str] = set()
-    for groups in (plus - minus, minus - plus, plus & minus):  # ranked apart, so that each pole is cut in proportion
-        ordered = sorted(groups, key=lambda group: hashlib.sha256(f"judge\x1f{group}".encode()).digest())
-        held.update(ordered[: round(len(ordered) / 3)])
-
-    train, kept = (
-        [[item for item in pole if (item.group in held) is out] for pole in (contrast.plus, contrast.minus)]
-        for out in (False, True)
-    )
+    train, kept = _thirds(contrast)
     return LocalJudge.train(
         *([item.response for item in pole] for pole in (*train, *kept)),
         name=contrast.name,
@@ -185,6 +176,29 @@ def contrast_judge(contrast: Contrast, *, seed: int = 0, encode: Embed = embed) 
         seed=seed,
         encode=encode,
     )
+
+
+def can_be_judged(contrast: Contrast) -> bool:
+    """Whether a contrast has texts enough for ``contrast_judge``."""
+    return all(
+        len(_clean([item.response for item in pole])) >= least
+        for part, least in zip(_thirds(contrast), (_FOLDS, _HELD_OUT), strict=True)
+        for pole in part
+    )
+
+
+def _thirds(contrast: Contrast) -> tuple[list[list[Example]], list[list[Example]]]:
+    """Both poles of what a judge is trained on, and of the third that is held out."""
+    plus, minus = ({item.group for item in pole} for pole in (contrast.plus, contrast.minus))
+    held: set[str] = set()
+    for groups in (plus - minus, minus - plus, plus & minus):  # ranked apart, so that each pole is cut in proportion
+        ordered = sorted(groups, key=lambda group: hashlib.sha256(f"judge\x1f{group}".encode()).digest())
+        held.update(ordered[: round(len(ordered) / 3)])
+    train, kept = (
+        [[item for item in pole if (item.group in held) is out] for pole in (contrast.plus, contrast.minus)]
+        for out in (False, True)
+    )
+    return train, kept
 
 
 Poles = tuple[list[str], list[str]]

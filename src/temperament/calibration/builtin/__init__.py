@@ -7,7 +7,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-from temperament.calibration.builtin.characters import character_texts, character_trait, characters, find_character
+from temperament.calibration.builtin.characters import (
+    character_judge_texts,
+    character_texts,
+    character_trait,
+    characters,
+    find_character,
+)
 from temperament.calibration.builtin.traits import AXES, TRAITS, Axis, Trait, find_axis, find_trait, trait_of
 from temperament.calibration.contrast import NEUTRAL_PROMPT, Contrast, Example
 from temperament.calibration.roleplay import RolePlay
@@ -21,6 +27,7 @@ __all__ = [
     "Axis",
     "Trait",
     "builtin_contrast",
+    "builtin_judge_texts",
     "builtin_roleplay",
     "characters",
     "descriptions",
@@ -59,6 +66,15 @@ def builtin_contrast(name: str) -> Contrast:
         return tuple(Example(NEUTRAL_PROMPT, row[key], row[key], row["split"]) for row in rows)
 
     return Contrast(name=name, plus=pole("plus"), minus=pole("minus"), licence=LICENCE, prompts=trait.prompts)
+
+
+def builtin_judge_texts(name: str) -> Contrast | None:
+    """Texts for a local judge of a built-in contrast, which stand in none of its splits; None where there are none.
+
+    Characters have them; the Big Five's are ``evaluation.judge_texts``.
+    """
+    character = find_character(name)
+    return character_judge_texts(character) if character else None
 
 
 def questions(name: str, use: Literal["identification", "test"] = "test") -> tuple[str, ...]:

@@ -1,16 +1,16 @@
-"""Six characters of our invention: lines to calibrate on, and multiple-choice items on other lines and replies."""
+"""Six characters of our invention: lines in three splits, and multiple-choice items on other lines and replies."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from temperament.calibration.builtin.traits import Trait
-from temperament.calibration.contrast import NEUTRAL_PROMPT, Example, Split
+from temperament.calibration.contrast import NEUTRAL_PROMPT, SHARES, Contrast, Example, Split
 from temperament.calibration.role_items import RoleChoice
 
 #: Which of the other five, by distance, stand beside the right option; alternating, so that each serves equally often.
@@ -20,11 +20,14 @@ OPTIONS = 4
 
 @dataclass(frozen=True)
 class Character:
-    """A character: 20 ``lines`` to calibrate on, 10 ``quotes`` for test items, a reply to every situation."""
+    """A character: what it says by split, 10 other ``quotes`` for multiple choice, a reply to every situation.
+
+    ``lines`` has 20 to calibrate on, 12 to tune on (validation) and 16 to test on.
+    """
 
     name: str
     description: str
-    lines: tuple[str, ...]
+    lines: Mapping[Split, tuple[str, ...]]
     quotes: tuple[str, ...]
     replies: tuple[str, ...]
 
@@ -52,7 +55,7 @@ def characters() -> tuple[Character, ...]:
         Character(
             row["name"],
             row["description"],
-            tuple(row["lines"]),
+            {split: tuple(row["lines"][split]) for split, _ in SHARES},
             tuple(row["quotes"]),
             tuple(reply[index] for reply in replies),
         )
@@ -77,12 +80,34 @@ def character_trait(one: Character) -> Trait:
 
 
 def character_texts(one: Character) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Lines of the character, and as many of the others in equal parts; quotes are the test split."""
+    """Lines of the character, and in every split as many of the others' lines of that split, in equal parts.
+
+    12 or 16 lines do not divide by five: some of the others then give one more.
+    """
     others = [other for other in characters() if other is not one]
-    plus = _examples(one.lines, "calibration") + _examples(one.quotes, "test")
-    minus = [text for place, other in enumerate(others) for text in other.lines[place :: len(others)]]
-    tested = [text for place, other in enumerate(others) for text in other.quotes[place :: len(others)]]
-    return plus, _examples(minus, "calibration") + _examples(tested, "test")
+    plus: tuple[Example, ...] = ()
+    minus: tuple[Example, ...] = ()
+    for split, _ in SHARES:
+        plus += _examples(one.lines[split], split)
+        for place, other in enumerate(others):
+            minus += _examples(other.lines[split][place :: len(others)], split)
+    return plus, minus
+
+
+def character_judge_texts(one: Character) -> Contrast:
+    """What a local judge of the character learns from: its quotes and replies against those of the other five.
+
+    No line of any split is among them, so that nothing need be set aside. Replies to one situation are one group.
+    """
+
+    def said(other: Character) -> tuple[Example, ...]:
+        replies = (
+            Example(question, text, question) for question, text in zip(situations(), other.replies, strict=True)
+        )
+        return *_examples(other.quotes, None), *replies
+
+    minus = tuple(text for other in characters() if other is not one for text in said(other))
+    return Contrast(one.contrast, said(one), minus)
 
 
 @cache
@@ -114,7 +139,7 @@ def _beside(index: int, number: int) -> list[int]:
     return shown
 
 
-def _examples(texts: Sequence[str], split: Split) -> tuple[Example, ...]:
+def _examples(texts: Sequence[str], split: Split | None) -> tuple[Example, ...]:
     return tuple(Example(NEUTRAL_PROMPT, text, text, split) for text in texts)
 
 
