@@ -12,6 +12,7 @@ import pytest
 from comparing import asked, quick
 from test_builtin_texts import all_questions, all_statements, plain, public_role_play, public_statements, runs, texts
 from test_cli import one_line_error, printed_json
+from test_compare_kept import Short, made_files
 
 import temperament as tp
 from temperament.calibration.balance import balance, repeated_frames, repeated_runs, words
@@ -25,12 +26,13 @@ from temperament.calibration.builtin import (
 from temperament.calibration.builtin.characters import Character, role_choices, situations
 from temperament.calibration.contrast import Split
 from temperament.cli.main import run
-from temperament.compare import compare
+from temperament.compare import compare, full
 from temperament.evaluation.local_judge import can_be_judged
 from temperament.evaluation.perplexity import neutral_passages
 from temperament.evaluation.role_choice import CONTEXTS, RoleChoices
 from temperament.models import LoadedModel
 from temperament.personas import open_persona
+from temperament.report.page import render
 
 CAST = characters()
 NAMES = [one.name for one in CAST]
@@ -237,19 +239,24 @@ def test_a_character_is_dialled_on_its_validation_lines_alone(
     assert run(["roles", *pair[4:], "--role", "Orla Venn", "--wear", str(tmp_path / "plus.persona")]) == 0
 
 
-def test_a_character_is_compared(tiny_llama: LoadedModel, tmp_path: Path) -> None:
-    """No trait: no transfer, answers to questions of all traits, a judge from quotes and replies."""
-    given = asked(contrast=ORLA, methods=("vector",), calibration=20, validation=12, test=16)
+def test_a_character_is_compared(tiny_llama: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No trait: no transfer and no questionnaire, questions of all traits, a judge from quotes and replies."""
+    monkeypatch.setattr(full, "drift_scripts", lambda: (Short(),))
+    monkeypatch.setattr(full, "MATRIX_ITEMS", 2)
+    sizes = {"calibration": 20, "validation": 12, "test": 16}
+    given = asked(contrast=ORLA, methods=("vector",), full=True, **sizes, **made_files(tmp_path))
     notes: list[str] = []
     with quick():
-        summary = compare(tiny_llama, given, tmp_path, note=notes.append)
+        summary = compare(tiny_llama, given, tmp_path / "out", note=notes.append)
     assert notes == []
     about = summary["contrast"]
     assert (about["name"], about["trait"], about["transfer"]) == (ORLA, None, None)
     assert about["items"]["test"] == {"plus": 16, "minus": 16}
     measures = summary["methods"]["vector"]["measures"]
-    assert {"separation", "auc", "own_words", "perplexity", "generation", "fluency"} <= set(measures)
-    assert not any(name.startswith(("transfer", "items")) for name in measures)
+    assert {"separation", "auc", "own_words", "perplexity", "generation", "fluency", "drift", "mmlu"} <= set(measures)
+    assert not any(name.startswith(("transfer", "items", "questionnaire")) for name in measures)
     assert {"random-0", "shuffled", "prompt", "swapped"} <= set(summary["methods"]["vector"]["controls"])
     assert summary["judge"] is not None
-    assert "role-orla-venn" in summary["verdict"]["sentence"] or summary["verdict"]["winner"] is None
+    page = render(summary)
+    assert "transfer is left out: no other instrument is about role-orla-venn" in page
+    assert "Specificity" in page
