@@ -11,9 +11,9 @@ import pytest
 import torch
 from expect import refused
 from made import made
+from masking import edit, masks
 from support import bits, logits, mixed_contrast, same
 from test_cli import one_line_error, printed_json
-from torch import Tensor
 
 from temperament.calibration import resolve_contrast
 from temperament.cli.main import run
@@ -23,7 +23,7 @@ from temperament.evaluation.statements import Statements
 from temperament.export import export
 from temperament.methods.mix import paper_mix, rank_mix, ranked, whole_weights
 from temperament.models import LoadedModel
-from temperament.personas import MaskEdit, MixtureEdit, Persona, Plan, extract, mix, open_persona
+from temperament.personas import MixtureEdit, Persona, Plan, extract, mix, open_persona
 from temperament.personas.mix import Rule
 from temperament.wear import wear
 
@@ -44,17 +44,6 @@ def neurons(tiny_llama: LoadedModel) -> Persona:
 @pytest.fixture(scope="module")
 def vector(tiny_llama: LoadedModel) -> Persona:
     return extract(tiny_llama, mixed_contrast(), method="vector").minus
-
-
-def edit(persona: Persona) -> MaskEdit:
-    assert isinstance(persona.edit, MaskEdit)
-    return persona.edit
-
-
-def masks(lm: LoadedModel, persona: Persona) -> dict[str, Tensor]:
-    packed = edit(persona).masks(lm)
-    found = {linear.name: packed.mask(linear) for linear in lm.linears}
-    return {name: mask for name, mask in found.items() if mask is not None}
 
 
 # Identities

@@ -13,9 +13,7 @@ from expect import refused
 from test_cli import one_line_error, printed_json
 
 import temperament as tp
-from temperament.calibration.builtin import (
-    characters,
-)
+from temperament.calibration.builtin import characters
 from temperament.calibration.builtin.characters import role_choices
 from temperament.calibration.role_items import RoleChoice, RoleReference, read_role_items
 from temperament.cli.main import run
@@ -31,10 +29,6 @@ from temperament.evaluation.role_choice import (
 )
 from temperament.models import LoadedModel
 from temperament.personas import Persona, Plan
-
-CAST = characters()
-NAMES = [one.name for one in CAST]
-
 
 # --- prompts ---------------------------------------------------------------------------------------------------------
 
@@ -119,8 +113,9 @@ def test_hashes_tell_contexts_and_answers_apart() -> None:
 
 
 def test_calibrated_lines_are_refused_as_items(tiny_llama: LoadedModel) -> None:
-    item = RoleChoice("A", "who", CAST[0].lines["calibration"][0], ("x", "y"), 0)
-    groups = tp.contrast(CAST[0].contrast).group_keys
+    one = characters()[0]
+    item = RoleChoice("A", "who", one.lines["calibration"][0], ("x", "y"), 0)
+    groups = tp.contrast(one.contrast).group_keys
     persona = Persona("p", "plus", Persona.from_prompt("x").edit, groups=groups)
     with refused("used to calibrate"):
         Ledger(tiny_llama).run(RoleChoices([item], "told"), Plan.of(persona), "worn")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from expect import counted_streams
+from masking import edit, interrupted_at, masks
 from routing import seen_by_experts
 from support import bits, logits, mixed_contrast, same
 from torch import Tensor
 
-import temperament.personas.sparsegpt_masks as choosing_module
 from temperament.analyze.gated import Worn
 from temperament.analyze.masks import analyze_masks
 from temperament.analyze.restore import restore
@@ -23,11 +23,8 @@ from temperament.evaluation import evaluate
 from temperament.evaluation.controls import random_pair, shuffled_pair
 from temperament.methods.sparsegpt import choose_masks, factorise
 from temperament.models import LoadedModel
-from temperament.personas import Extraction, MaskEdit, Persona, extract, mix, notes_of, open_persona
-from temperament.personas.sparsegpt_masks import Choosing
+from temperament.personas import Extraction, Persona, extract, mix, notes_of, open_persona
 from temperament.personas.sparsegpt_report import notes
-from temperament.personas.sparsegpt_store import LayerChoice
-from temperament.signatures.hessians import LayerHessians
 from temperament.signatures.texts import load_texts
 from temperament.wear import wear
 
@@ -42,16 +39,6 @@ def lm(mixture: LoadedModel) -> LoadedModel:
 
 def found(lm: LoadedModel, method: str = "sparsegpt", least: int = 0, **more: Any) -> Extraction:
     return extract(lm, mixed_contrast(), method=method, sparsity=0.3, settings={"expert_tokens": least}, **more)
-
-
-def edit(persona: Persona) -> MaskEdit:
-    assert isinstance(persona.edit, MaskEdit)
-    return persona.edit
-
-
-def masks(lm: LoadedModel, persona: Persona) -> dict[str, Tensor]:
-    own = edit(persona).masks(lm)
-    return {linear.name: mask for linear in lm.linears if (mask := own.mask(linear)) is not None}
 
 
 def between(lm: LoadedModel) -> int:
@@ -136,17 +123,8 @@ def test_an_interrupted_run_goes_on(
     lm: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     least = between(lm)
-    expected, choose = found(lm, method, least), choosing_module.choose_layer
-    asked: list[int] = []
-    broken = [1]  # the layer that is interrupted
-
-    def choosing(lm: LoadedModel, how: Choosing, layer: LayerHessians) -> LayerChoice:
-        asked.append(layer.layer)
-        if layer.layer in broken:
-            raise KeyboardInterrupt
-        return choose(lm, how, layer)
-
-    monkeypatch.setattr(choosing_module, "choose_layer", choosing)
+    expected = found(lm, method, least)
+    asked, broken = interrupted_at(monkeypatch, 1)
     with pytest.raises(KeyboardInterrupt):
         found(lm, method, least, folder=tmp_path)
     broken.clear()

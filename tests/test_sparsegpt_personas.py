@@ -9,20 +9,16 @@ from typing import Any
 import pytest
 import torch
 from expect import counted_streams, refused
+from masking import interrupted_at, masks
 from support import bits, hooks, logits, mixed_contrast, same
-from torch import Tensor
 
-import temperament.personas.sparsegpt_masks as choosing_module
 from temperament.calibration import Contrast, Pole, resolve_contrast
 from temperament.evaluation import evaluate
 from temperament.evaluation.controls import random_pair, shuffled_pair
 from temperament.methods import kept
 from temperament.models import LoadedModel
-from temperament.personas import Extraction, MaskEdit, Persona, extract, notes_of, open_persona
-from temperament.personas.sparsegpt_masks import Choosing
+from temperament.personas import Extraction, Persona, extract, notes_of, open_persona
 from temperament.personas.sparsegpt_report import notes
-from temperament.personas.sparsegpt_store import LayerChoice
-from temperament.signatures.hessians import LayerHessians
 from temperament.signatures.texts import TextPair, load_texts
 from temperament.wear import wear
 
@@ -31,16 +27,6 @@ METHODS = ("sparsegpt", "contrastive-sparsegpt")
 
 def found(lm: LoadedModel, method: str = "sparsegpt", sparsity: Any = 0.3, **more: Any) -> Extraction:
     return extract(lm, mixed_contrast(), method=method, sparsity=sparsity, **more)
-
-
-def edit(persona: Persona) -> MaskEdit:
-    assert isinstance(persona.edit, MaskEdit)
-    return persona.edit
-
-
-def masks(lm: LoadedModel, persona: Persona) -> dict[str, Tensor]:
-    own = edit(persona).masks(lm)
-    return {linear.name: mask for linear in lm.linears if (mask := own.mask(linear)) is not None}
 
 
 def sums(lm: LoadedModel, persona: Persona) -> dict[str, list[int]]:
@@ -231,21 +217,13 @@ def test_wording() -> None:
 def test_finished_layers_are_not_done_again(
     tiny_llama: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, choose = found(tiny_llama), choosing_module.choose_layer
+    expected = found(tiny_llama)
+    asked, broken = interrupted_at(monkeypatch, 1)
     steps: list[tuple[int, int]] = []
-    asked: list[int] = []
-    broken = [1]  # the layer that is interrupted
-
-    def choosing(lm: LoadedModel, how: Choosing, layer: LayerHessians) -> LayerChoice:
-        asked.append(layer.layer)
-        if layer.layer in broken:
-            raise KeyboardInterrupt
-        return choose(lm, how, layer)
 
     def progress(done: int, total: int) -> None:
         steps.append((done, total))
 
-    monkeypatch.setattr(choosing_module, "choose_layer", choosing)
     with pytest.raises(KeyboardInterrupt):
         found(tiny_llama, folder=tmp_path, progress=progress)
     assert hooks(tiny_llama.model) == 0

@@ -80,10 +80,13 @@ def compare(
 
 def _judge(texts: Texts, tell: Tell) -> Judge | None:
     """The local judge of the trait, or one trained on the judge's texts; None, with a note, where it cannot be had."""
-    if not texts.trait and not texts.judge:
-        return None
     try:
-        judge = contrast_judge(texts.judge) if texts.judge else trait_judge(texts.trait or "")
+        if texts.judge:
+            judge = contrast_judge(texts.judge)
+        elif texts.trait:
+            judge = trait_judge(texts.trait)
+        else:
+            return None  # the notes of the texts say why
     except TemperamentError as error:
         tell(f"free answers are not judged: {error}")
         return None

@@ -130,11 +130,10 @@ def _others(settings: Settings) -> dict[str, Contrast]:
     """Test statements of the labelled sets by name; a file named like a trait or another set keeps its ending."""
     found: dict[str, Contrast] = {}
     for spec in settings.others:
-        contrast = resolve_contrast(_whole(spec), split="test", limit=MATRIX_ITEMS, seed=settings.seed)
-        if not contrast.plus or not contrast.minus:
-            raise TemperamentError(f"{spec} has no test statements of both poles", "give labelled statements")
+        source = _whole(spec)
+        contrast = resolve_contrast(source, split="test", limit=MATRIX_ITEMS, seed=settings.seed)
         taken = contrast.name in found or find_trait(contrast.name)
-        found[Path(_whole(spec)).name if taken else contrast.name] = contrast
+        found[Path(source).name if taken else contrast.name] = contrast
     return found
 
 

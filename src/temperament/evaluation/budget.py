@@ -65,7 +65,7 @@ class Curve:
     strongest: float
     repeat: Callable[[float], float] | None = None
     points: dict[float, Point] = field(default_factory=dict)
-    _wary: bool = False
+    _wary: bool = field(default=False, init=False)
 
     def at(self, strength: float) -> Point:
         strength = min(float(f"{strength:.6g}"), self.strongest)
@@ -80,8 +80,6 @@ class Curve:
     def choose(self, limit: float) -> Choice:
         """The largest strength within ``limit``, by a look at the grid and a search around its first crossing.
 
-        Interpolation and bisection take turns.
-
         Coherence guard: a strength counts only if every weaker one that was measured is within the limit too. A curve
         that comes back below the limit behind a break is not followed there.
         """
@@ -90,12 +88,16 @@ class Curve:
             inside, _ = self._edge(limit)
             allowed = [point for point in self.sorted if inside and point.strength <= inside.strength]
             best = max(allowed, key=lambda point: point.effect, default=None)
-            chosen = [self._asked(point) if point else None for point in (inside, best)]
+            chosen = [self._asked(point.strength) if point else None for point in (inside, best)]
             if all(point is None or within(point, limit) for point in chosen):
                 return Choice(limit, *chosen)
             self._wary = True
 
     def _approach(self, limit: float) -> None:
+        """Measure the grid up to the first strength beyond the limit, then around the crossing.
+
+        Interpolation and bisection take turns.
+        """
         for share in GRID:
             if not within(self.at(share * self.strongest), limit):
                 break
@@ -117,16 +119,17 @@ class Curve:
             inside, outside = self._crossing(limit)
             if not self._wary or inside is None or inside.repeat is not None:
                 return inside, outside
-            self._asked(inside)
+            self._asked(inside.strength)
 
-    def _asked(self, point: Point) -> Point:
-        """The point with its share of repetition."""
-        point = self.points[point.strength]
+    def _asked(self, strength: float) -> Point:
+        """A measured point with its share of repetition."""
+        point = self.points[strength]
         if point.repeat is None and self.repeat:
-            point = self.points[point.strength] = replace(point, repeat=self.repeat(point.strength))
+            point = self.points[strength] = replace(point, repeat=self.repeat(strength))
         return point
 
     def _crossing(self, limit: float) -> tuple[Point | None, Point | None]:
+        """The same by what is known of the points."""
         inside: Point | None = None
         for point in self.sorted:
             if not within(point, limit):

@@ -180,11 +180,8 @@ def contrast_judge(contrast: Contrast, *, seed: int = 0, encode: Embed = embed) 
 
 def can_be_judged(contrast: Contrast) -> bool:
     """Whether a contrast has texts enough for ``contrast_judge``."""
-    return all(
-        len(_clean([item.response for item in pole])) >= least
-        for part, least in zip(_thirds(contrast), (_FOLDS, _HELD_OUT), strict=True)
-        for pole in part
-    )
+    train, held = ([_clean([item.response for item in pole]) for pole in part] for part in _thirds(contrast))
+    return not _scarce(train, held)
 
 
 def _thirds(contrast: Contrast) -> tuple[list[list[Example]], list[list[Example]]]:
@@ -208,14 +205,18 @@ def _clean(texts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
 
 
+def _scarce(train: Sequence[list[str]], held: Sequence[list[str]]) -> list[tuple[str, int, int]]:
+    """Of what a pole has too few texts: their use, how many there are, and how many it takes."""
+    uses = (("training", min(map(len, train)), _FOLDS), ("held-out", min(map(len, held)), _HELD_OUT))
+    return [(use, fewest, least) for use, fewest, least in uses if fewest < least]
+
+
 def _check(name: str, train: Poles, held: Poles) -> None:
-    for texts, least, use in ((train, _FOLDS, "training"), (held, _HELD_OUT, "held-out")):
-        fewest = min(map(len, texts))
-        if fewest < least:
-            raise TemperamentError(
-                f"the local judge of {name} has {fewest} different {use} texts of one pole",
-                f"give {least} or more per pole",
-            )
+    for use, fewest, least in _scarce(train, held):
+        raise TemperamentError(
+            f"the local judge of {name} has {fewest} different {use} texts of one pole",
+            f"give {least} or more per pole",
+        )
     for first, second, where in (
         (train[0], train[1], "both poles of the training texts"),
         (held[0], held[1], "both poles of the held-out texts"),

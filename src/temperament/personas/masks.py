@@ -62,6 +62,11 @@ def pack(mask: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.packbits(mask.cpu().numpy(), axis=1)))
 
 
+def packed_shape(linear: LinearSite) -> tuple[int, int]:
+    """Of what ``pack`` makes of the mask of a Linear."""
+    return linear.shape[0], -(-linear.shape[1] // 8)
+
+
 def unpack(bits: Tensor, columns: int, device: torch.device | str = "cpu") -> Tensor:
     """The inverse of ``pack``; bits travel packed and are unpacked on ``device``."""
     if torch.device(device).type == "cpu":

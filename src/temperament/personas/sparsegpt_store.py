@@ -15,6 +15,7 @@ from temperament.calibration.contrast import POLES
 from temperament.container import checked_tensor, read_container, write_container
 from temperament.errors import TemperamentError
 from temperament.models import LinearSite
+from temperament.personas.masks import packed_shape
 
 _KIND = "file of SparseGPT masks"
 _REMEDY = "delete it and run the extraction again"
@@ -46,7 +47,9 @@ class LayerChoice:
         """
         choice = LayerChoice({}, {}, {}, {}, seen)
         for linear in linears:
-            choice.bits.update(((pole, linear.name), torch.empty(_packed(linear), dtype=torch.uint8)) for pole in POLES)
+            choice.bits.update(
+                ((pole, linear.name), torch.empty(packed_shape(linear), dtype=torch.uint8)) for pole in POLES
+            )
             choice.costs[linear.input.name] = torch.empty(len(POLES), linear.input.width)
         return choice
 
@@ -94,14 +97,9 @@ class LayerStore:
 
 def _bits(tensors: Mapping[str, Tensor], name: str, linear: LinearSite) -> Tensor:
     bits = checked_tensor(tensors, name, torch.uint8, 2)
-    if bits.shape != _packed(linear):
+    if bits.shape != packed_shape(linear):
         raise ValueError(f"{name} has another shape")
     return bits
-
-
-def _packed(linear: LinearSite) -> tuple[int, int]:
-    """The shape of a packed mask."""
-    return linear.shape[0], -(-linear.shape[1] // 8)
 
 
 def _tuples(values: Mapping[str, Sequence[Any]], names: Iterable[str]) -> dict[str, tuple[Any, ...]]:

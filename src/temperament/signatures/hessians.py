@@ -84,17 +84,16 @@ def stream_hessians(
         if layer not in layers:
             _run(lm, layer, work)
             continue
-        moments = {site: (_empty(lm, site), _empty(lm, site)) for site in lm.inputs if site.layer == layer}
-        _run(lm, layer, work, moments)
-        seen = {site.name: (first.count, second.count) for site, (first, second) in moments.items()}
-        found = LayerHessians(layer, seen, {site.name: poles for site, poles in moments.items()})
-        del moments
-        yield found
-        found.moments.clear()  # whoever still holds the layer holds no Hessian
+        sites = [site for site in lm.inputs if site.layer == layer]
+        moments = {site.name: _empty(lm, site) for site in sites}
+        _run(lm, layer, work, {site.linears[0]: moments[site.name] for site in sites})
+        seen = {name: (first.count, second.count) for name, (first, second) in moments.items()}
+        yield LayerHessians(layer, seen, moments)
+        moments.clear()  # whoever still holds the layer holds no Hessian
 
 
-def _empty(lm: LoadedModel, site: InputSite) -> SecondMoment:
-    return SecondMoment(site.width, lm.device)
+def _empty(lm: LoadedModel, site: InputSite) -> _Poles:
+    return SecondMoment(site.width, lm.device), SecondMoment(site.width, lm.device)
 
 
 def _batches(
@@ -144,14 +143,13 @@ def _forward_again(block: nn.Module, own: Any) -> None:
 
 
 @torch.inference_mode()
-def _run(lm: LoadedModel, layer: int, work: Sequence[_Work], moments: Mapping[InputSite, _Poles] | None = None) -> None:
-    """Take all batches through one block, and add its inputs there to their ``moments``."""
+def _run(lm: LoadedModel, layer: int, work: Sequence[_Work], moments: Mapping[str, _Poles] | None = None) -> None:
+    """Take all batches through one block, and add what the Linears named there read to their ``moments``."""
     block = lm.module(lm.block(layer))
     for one in work:
         with lm.opened_experts(), ExitStack() as stack:
-            for site, poles in (moments or {}).items():
-                module = lm.module(site.linears[0])
-                stack.callback(module.register_forward_pre_hook(_adding(one, poles[one.pole])).remove)
+            for name, poles in (moments or {}).items():
+                stack.callback(lm.module(name).register_forward_pre_hook(_adding(one, poles[one.pole])).remove)
             args, named = one.calls[layer]
             output = block(one.states, *args, **named)
         one.states = output[0] if isinstance(output, tuple) else output
