@@ -14,7 +14,8 @@ import pytest
 from judging import MINUS, PLUS, made_texts, stub_embed
 
 from temperament.calibration import NEUTRAL_PROMPT
-from temperament.compare import Settings, compare, measuring, run, settings
+from temperament.compare import Settings, compare, measuring, settings
+from temperament.compare import judge as compare_judge
 from temperament.evaluation import bootstrap
 from temperament.evaluation.generation import Generation
 from temperament.evaluation.ledger import Ledger, _Lines
@@ -49,8 +50,8 @@ def quick() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(measuring, "Generation", functools.partial(Generation, max_tokens=4))
         patch.setattr(bootstrap, "RESAMPLES", 30)
         patch.setattr(settings, "BUDGETS", (1.05,))
-        patch.setattr(run, "trait_judge", lambda trait: stub_judge())
-        patch.setattr(run, "contrast_judge", functools.partial(contrast_judge, encode=stub_embed))
+        patch.setattr(compare_judge, "trait_judge", lambda trait: stub_judge())
+        patch.setattr(compare_judge, "contrast_judge", functools.partial(contrast_judge, encode=stub_embed))
         patch.setattr(os, "fsync", lambda handle: None)
         yield patch
 

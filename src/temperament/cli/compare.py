@@ -77,6 +77,15 @@ def command(
         int,
         typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples, halves and intervals. Example: --seed 1"),
     ] = 42,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            min=1,
+            help="Processes that share the methods; default: one per core, as far as memory goes, and 1 on a GPU. "
+            "Example: --jobs 1",
+        ),
+    ] = None,
     dtype: Dtype = None,
     device: Device = None,
     revision: Revision = None,
@@ -89,6 +98,7 @@ def command(
     """
     from temperament.compare import Settings, compare
     from temperament.compare.settings import read_texts
+    from temperament.compare.workers import suggested_jobs
     from temperament.language_model import load
     from temperament.report.compare_table import compare_table
     from temperament.report.page import write_report
@@ -121,6 +131,7 @@ def command(
             lm,
             settings,
             folder,
+            jobs=jobs or suggested_jobs(lm, settings),
             command=shlex.join(["temperament", *sys.argv[1:]]),
             progress=progress,
             note=lambda text: err.print(f"note: {text}", soft_wrap=True),

@@ -12,19 +12,10 @@ from temperament.atomic import write_bytes
 
 
 class Clock:
-    """Seconds by method and stage, kept in a file."""
+    """Seconds by method and stage, kept in a file per method, so that processes can share the methods."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seconds: dict[str, dict[str, float]] = {}
-        try:
-            stated = json.loads(path.read_text(encoding="utf-8"))
-            self._seconds = {
-                str(method): {str(stage): float(spent) for stage, spent in stages.items()}
-                for method, stages in stated.items()
-            }
-        except (OSError, ValueError, TypeError, AttributeError):
-            pass  # not there or damaged: counted from now on
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     @contextmanager
     def timing(self, method: str, stage: str) -> Iterator[None]:
@@ -32,13 +23,21 @@ class Clock:
         try:
             yield
         finally:
-            stages = self._seconds.setdefault(method, {})
+            stages = self._read(method)
             stages[stage] = stages.get(stage, 0.0) + time.perf_counter() - start
-            write_bytes(self._path, json.dumps(self._seconds).encode())
+            write_bytes(self._folder / f"{method}.json", json.dumps(stages).encode())
 
     def of(self, method: str) -> Mapping[str, float]:
-        return {stage: round(seconds, 2) for stage, seconds in self._seconds.get(method, {}).items()}
+        return {stage: round(seconds, 2) for stage, seconds in self._read(method).items()}
 
     @property
     def total(self) -> float:
-        return round(sum(sum(stages.values()) for stages in self._seconds.values()), 1)
+        """Seconds of all methods, whichever process spent them."""
+        return round(sum(sum(self._read(path.stem).values()) for path in self._folder.glob("*.json")), 1)
+
+    def _read(self, method: str) -> dict[str, float]:
+        try:
+            stated = json.loads((self._folder / f"{method}.json").read_text(encoding="utf-8"))
+            return {str(stage): float(spent) for stage, spent in stated.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}  # not there or damaged: counted from now on

@@ -121,6 +121,10 @@ class Measuring:
     def unworn_answers(self) -> Sequence[Record]:
         return self._unworn(self.generation)
 
+    def unworn_tuning(self) -> None:
+        """Put what strengths are tuned on to the unworn model, which every method is compared with."""
+        self.ledger.run_all([self.tuning_text, self.tuning_answers], Plan(), "unworn")
+
     def sides(self, instrument: Instrument, worn: Worn) -> tuple[list[Record], list[Record], list[Record]]:
         """Records wearing plus, wearing minus, and unworn."""
         return *self._pair(instrument, worn), self._unworn(instrument)
