@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,21 @@ def test_restore_one_persona_and_one_level(model: str, folder: Path, capsys: pyt
     assert list(result["levels"]) == ["layers"]
     assert list(result["provenance"]["personas"]) == ["plus"]
     assert (folder / "tilt" / "restore" / "restore.png").is_file()
+
+
+def test_statistics_are_found_where_a_comparison_keeps_them(
+    model: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "personas" / "contrastive-saliency"
+    place.mkdir(parents=True)
+    files = [str(shutil.copy(path, place)) for path in pair(folder / "sub")]
+    shutil.copytree(folder / "sub" / "signatures", tmp_path / "signatures" / "subnetwork")
+    restore = ["analyze", "restore", *files, "--model", model, "--limit", "2", "--level", "layers", "--json"]
+    capsys.readouterr()
+    assert run(restore) == 0
+    assert printed(capsys)["no_random_control"] is None
+    evaluate = ["evaluate", "--plus", files[0], "--minus", files[1], "--data", "extraversion", "--model", model]
+    assert run([*evaluate, "--limit", "2", "--controls", "shuffled", "--json"]) == 0
 
 
 def test_a_subnetwork_without_statistics_is_restored_without_control(

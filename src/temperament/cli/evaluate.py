@@ -10,7 +10,7 @@ import typer
 from temperament.atomic import ensure_folder
 from temperament.cli.console import err, out, print_json, progress_steps, working
 from temperament.cli.options import Device, Dtype, Json, Limit, Minus, Model, Plus, Revision, Seed, Strength
-from temperament.cli.personas import worn_strength
+from temperament.cli.personas import signature_folder, worn_strength
 from temperament.errors import TemperamentError
 
 ALL_MEASURES = "separation,auc,two_choice,perplexity"
@@ -43,7 +43,7 @@ def command(
         Path | None,
         typer.Option(
             "--signatures",
-            help="Signatures for controls that need them; default: beside the plus persona. "
+            help="Signatures for controls that need them; default: where the command left them that made plus. "
             "Example: --signatures outgoing/signatures",
         ),
     ] = None,
@@ -99,7 +99,7 @@ def command(
     test = resolve_contrast(data, split="test", limit=limit, seed=seed)
     for note in test.notes:
         err.print(f"note: {note}")
-    beside = signatures or plus.parent / "signatures"
+    beside = signatures or signature_folder(first, plus)
     kind = kind_of(first)
     random = kind.random_needs(first) if kind and any(name.startswith("random") for name in chosen) else None
     needed = "shuffled control" if "shuffled" in chosen else random

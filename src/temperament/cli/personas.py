@@ -37,18 +37,35 @@ def open_labelled(paths: Sequence[Path]) -> dict[str, Persona]:
     return dict(zip(unique, personas, strict=True))
 
 
-def with_statistics(persona: Persona, path: Path) -> Persona:
-    """The persona with the statistics beside its file, where its random control needs them and they are there."""
+def signature_folder(persona: Persona, path: Path) -> Path:
+    """Where the statistics of a persona's extraction lie, as every command keeps them: beside its file, or by kind.
+
+    ``demo`` and ``compare`` share statistics between methods: in DIR/signatures/KIND, with personas in DIR/NAME or
+    DIR/personas/NAME. Where there are none: the folder beside the file.
+    """
     from temperament.personas.kinds import kind_of
 
-    kind, beside = kind_of(persona), path.parent / "signatures"
+    beside, kind = path.parent / "signatures", kind_of(persona)
+    above = [folder / "signatures" / kind.name for folder in path.resolve().parents[:3]] if kind else []
+    for place in (beside, *above):
+        # a folder that holds folders by kind is none of statistics
+        if place.is_dir() and any(entry.is_file() for entry in place.iterdir()):
+            return place
+    return beside
+
+
+def with_statistics(persona: Persona, path: Path) -> Persona:
+    """The persona with its statistics, where its random control needs them and they are there."""
+    from temperament.personas.kinds import kind_of
+
+    kind, folder = kind_of(persona), signature_folder(persona, path)
     if kind is None or not kind.random_needs(persona):
         return persona
-    if not beside.is_dir():
-        tell(f"{path} has no random control: there is no folder {beside} with the statistics of its extraction")
+    if not folder.is_dir():
+        tell(f"{path} has no random control: there is no folder {folder} with the statistics of its extraction")
         return persona
-    pair = kind.load(beside)
+    pair = kind.load(folder)
     if persona.provenance.get("signatures") != pair.hash:
-        tell(f"{path} has no random control: {beside} holds the statistics of another extraction")
+        tell(f"{path} has no random control: {folder} holds the statistics of another extraction")
         return persona
     return replace(persona, signatures=pair)
