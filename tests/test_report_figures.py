@@ -13,10 +13,12 @@ from summaries import least_summary, made_summary, measure
 
 from temperament.errors import TemperamentError
 from temperament.report.compare_table import compare_table
+from temperament.report.page import render
+from temperament.report.page.frontier import Point, bend
 from temperament.report.page.labels import Box, Spot, place
 from temperament.report.page.numbers import plain, ratio, seconds, size
 from temperament.report.page.svg import Drawing, Scale, text_width, tick_text
-from temperament.report.summary import Method, controls, leader, read_methods
+from temperament.report.summary import Figure, Method, controls, leader, read_methods
 
 
 def one(effect: dict[str, Any], **controls: dict[str, Any]) -> Method:
@@ -106,8 +108,29 @@ def test_scales_and_ticks() -> None:
     assert log.ticks(7) == [1, 3, 10, 30, 100, 300]
     assert log(0.9) == 0
     assert log(300) == pytest.approx(100)
+    bent = Scale(-0.5, 8.0, 0, 400, bend=0.5)
+    assert bent.ticks(6) == [-0.5, 0.0, 0.5, 1.0, 2.0, 5.0]
+    assert bent(-0.5) == 0
+    assert bent(8.0) == pytest.approx(400)
+    assert bent(1) - bent(0) > bent(5) - bent(2), "compressed upwards"
+    assert bent(-0.4) - bent(-0.5) == pytest.approx(bent(0.5) - bent(0.4)), "and downwards"
     assert tick_text([-0.5, 0.0, 0.25]) == ["−0.50", "0.00", "0.25"]
     assert tick_text([0, 1000]) == ["0", "1,000"]
+
+
+def test_one_effect_far_beyond_many_others_bends_the_axis() -> None:
+    def shown(*values: float) -> list[Point]:
+        return [Point(one(measure(value, 0.1)), 1.0, Figure(value), True) for value in values]
+
+    assert bend(shown(6.5, 0.9, 0.5, 0.1, -0.2, 0.0)) == 0.9
+    assert bend(shown(6.5, 0.9, 0.5, 0.1, -1.2, 0.0)) == 1.2
+    assert bend(shown(3.5, 0.9, 0.5, 0.1, 0.2, 0.0)) is None, "not far"
+    assert bend(shown(6.5, 0.9, 0.5)) is None, "not many"
+    assert bend(shown(6.5, 0.0, 0.0, 0.0, 0.0, 0.0)) is None
+    summary = made_summary()
+    assert "compressed upwards" not in render(summary)
+    summary["methods"]["neurons"]["measures"]["separation"] = measure(40.0, 0.5)
+    assert render(summary).count("compressed upwards") == 3, "both widths of the figure, and the caption"
 
 
 def test_numbers_are_written_one_way() -> None:

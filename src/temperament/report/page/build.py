@@ -14,7 +14,7 @@ from temperament.atomic import write_bytes
 from temperament.report.page import numbers
 from temperament.report.page.caveats import caveats, judge_label
 from temperament.report.page.curves import counts, drift_figure, drift_series, drift_span, layers_figure
-from temperament.report.page.frontier import band, frontier, points, tuning
+from temperament.report.page.frontier import band, bend, frontier, points, tuning
 from temperament.report.page.provenance import provenance
 from temperament.report.page.rows import budget_figure, budget_rows
 from temperament.report.page.svg import Drawing
@@ -53,6 +53,7 @@ def render(summary: Mapping[str, Any]) -> str:
         top=top,
         families=list(dict.fromkeys(point.method.family for point in points(methods))),
         hollow=any(not point.solid for point in points(methods)),
+        bent=bend(points(methods)) is not None,
         banded=band(methods) is not None,
         frontier=_both(partial(frontier, summary, methods)),
         tuning=[(method.name, rows) for method in methods if (rows := tuning(method))],

@@ -16,6 +16,8 @@ from temperament.report.summary import Figure, Method, mapping, number, sequence
 
 #: Ratios above this are drawn at the right edge; with a third of the methods there the axis is logarithmic instead.
 WIDE = 2.0
+#: An effect so many times the next one's bends the vertical axis, where so many lie below.
+FAR, CROWD = 4.0, 5
 SHAPES = {"edit": "circle", "text": "diamond", "trained": "square", "combination": "triangle"}
 
 
@@ -59,6 +61,15 @@ def band(methods: Sequence[Method]) -> tuple[float, float] | None:
     """Range of the separations of every random and shuffled control."""
     values = [control.value for method in methods for control in method.empty("separation")]
     return (min(values), max(values)) if values else None
+
+
+def bend(shown: Sequence[Point]) -> float | None:
+    """The largest effect but one, if the largest is so far beyond that the others would lie in a heap; else None."""
+    if len(shown) <= CROWD:
+        return None
+    *others, top = sorted(point.effect.value for point in shown)
+    usual = max(map(abs, others))
+    return usual if 0 < usual < top / FAR else None
 
 
 def frontier(summary: Mapping[str, Any], methods: Sequence[Method], *, narrow: bool) -> Drawing | None:
@@ -107,6 +118,8 @@ def _effects(inside: Sequence[Point], grey: tuple[float, float] | None, top: flo
     reaches = [end for point in inside for end in point.effect.reach] + [0.0, *(grey or ())]
     low, high = min(reaches), max(reaches)
     span = max(high - low, 0.05)
+    if usual := bend(inside):
+        return Scale(low - 0.4 * usual, high * 1.25, bottom, top, bend=usual / 2)
     return Scale(low - 0.07 * span, high + 0.09 * span, bottom, top)
 
 
@@ -119,7 +132,8 @@ def _frame(
     main: float | None,
     narrow: bool,
 ) -> None:
-    drawing.text(0 if narrow else xs.start - 44, 15, "↑ separation, nats/token", "axis")
+    bent = " (compressed upwards)" if ys.bend else ""
+    drawing.text(0 if narrow else xs.start - 44, 15, f"↑ separation, nats/token{bent}", "axis")
     if main is not None:
         drawing.rect(xs.start, ys.end, xs(main) - xs.start, ys.start - ys.end, "allowed")
     ticks = ys.ticks(6)

@@ -19,17 +19,26 @@ def text_width(text: str, size: float) -> float:
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps values of ``low … high`` to pixels of ``start … end``, linearly or by logarithm."""
+    """Maps values of ``low … high`` to pixels of ``start … end``, linearly or by logarithm.
+
+    With a ``bend`` it is linear around 0 and logarithmic far beyond that value (the inverse hyperbolic sine).
+    """
 
     low: float
     high: float
     start: float
     end: float
     log: bool = False
+    bend: float | None = None
 
     def __call__(self, value: float) -> float:
-        low, high, here = (math.log(v) if self.log else v for v in (self.low, self.high, value))
+        low, high, here = map(self._bent, (self.low, self.high, value))
         return self.start + (self.end - self.start) * (here - low) / (high - low)
+
+    def _bent(self, value: float) -> float:
+        if self.bend:
+            return math.asinh(value / self.bend)
+        return math.log(value) if self.log else value
 
     def clamp(self, value: float) -> float:
         return min(max(value, self.low), self.high)
@@ -44,11 +53,24 @@ class Scale:
                 if len(marks) <= count:
                     break
             return marks
+        if self.bend:
+            return self._bent_ticks(count)
         raw = (self.high - self.low) / max(count, 1)
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
         first = math.ceil(self.low / step - 1e-9)
         return [round(index * step, 10) for index in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+    def _bent_ticks(self, count: int) -> list[float]:
+        """0 and round values on both sides, the roundest first, as long as they stand apart."""
+        room = abs(self.end - self.start) / (count + 2)
+        powers = range(-3, math.ceil(math.log10(max(abs(self.low), abs(self.high), 1e-3))) + 1)
+        sizes = [step * 10.0**power for step in (1, 5, 2) for power in sorted(powers, key=abs)]
+        chosen: list[float] = []
+        for mark in (0.0, *(sign * size for size in sizes for sign in (1, -1))):
+            if self.low <= mark <= self.high and all(abs(self(mark) - self(other)) >= room for other in chosen):
+                chosen.append(mark)
+        return sorted(chosen)
 
 
 def tick_text(ticks: Sequence[float]) -> list[str]:
