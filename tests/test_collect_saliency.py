@@ -15,31 +15,56 @@ from expect import counted_passes, refused
 from support import hooks, mixed_contrast, stored
 from torch import Tensor, nn
 
-from temperament.calibration import Contrast, Example
+from temperament.calibration import Contrast, Example, Pole
+from temperament.calibration.contrast import POLES
 from temperament.models import LoadedModel
 from temperament.models.architecture import is_transposed
-from temperament.models.dialogue import Encoded
+from temperament.models.dialogue import Encoded, encode
 from temperament.signatures import SaliencyPair, collect_saliency, find_saliency, load_saliency
 from temperament.signatures.collect_saliency import layer_groups, saliency_provenance
 from temperament.signatures.saliency import PARTS, LinearSaliency
 from temperament.signatures.saliency_store import INDEX
+from temperament.signatures.token_weights import Weighting
 
 COLLECTING = sys.modules["temperament.signatures.collect_saliency"]  # the package has a function of that name
 NEUTRAL = ("The tide comes in twice a day.", "Bread needs flour, water, salt and time.", "Ice floats.")
 #: Bytes of the statistics of one layer of a tiny Llama: two passes, one for each layer.
 ONE_LAYER = 4 * len(PARTS) * 7680
+#: Forward passes over the responses behind the prompt of their pole.
+BEHIND_PROMPTS = 2
 #: A value rounded to bf16 is off by at most this share of it.
 BF16 = 2.0**-8
 
 
-def objective(lm: LoadedModel, item: Encoded) -> Tensor:
-    """Mean log-probability of the tokens from ``start`` on."""
+def token_log_probs(lm: LoadedModel, item: Encoded) -> Tensor:
     logits = lm.model(input_ids=torch.tensor([item.ids]), use_cache=False).logits[0, item.start - 1 : -1]
-    return torch.log_softmax(logits, -1).gather(-1, torch.tensor(item.ids[item.start :]).unsqueeze(-1)).mean()
+    return torch.log_softmax(logits, -1).gather(-1, torch.tensor(item.ids[item.start :]).unsqueeze(-1)).squeeze(-1)
 
 
-def responses(lm: LoadedModel, examples: tuple[Example, ...]) -> list[Encoded]:
-    return [lm.encode(example.prompt, example.response) for example in examples]
+def objective(lm: LoadedModel, item: Encoded, weighting: str = "prompt") -> Tensor:
+    """Weighted mean log-probability of the tokens from ``start`` on."""
+    found = token_log_probs(lm, item)
+    own = found.detach()
+    size = {"even": torch.ones_like(own), "surprisal": -own}.get(weighting)
+    if size is None:
+        size = own * (PROMPTED[item] - own)
+    return (found * size.abs()).sum() / size.abs().sum()
+
+
+#: Log-probabilities of the tokens of ``responses`` behind the system prompt of their pole.
+PROMPTED: dict[Encoded, Tensor] = {}
+
+
+def responses(
+    lm: LoadedModel, contrast: Contrast, pole: Pole, examples: tuple[Example, ...] | None = None
+) -> list[Encoded]:
+    items = []
+    prompt = contrast.pole_prompts()[pole == "minus"]
+    for example in contrast.pole(pole) if examples is None else examples:
+        items.append(lm.encode(example.prompt, example.response))
+        twin = encode(lm.tokenizer, example.prompt, example.response, prompt, lm.max_tokens)
+        PROMPTED[items[-1]] = token_log_probs(lm, twin).detach()
+    return items
 
 
 def passages(lm: LoadedModel) -> list[Encoded]:
@@ -47,11 +72,11 @@ def passages(lm: LoadedModel) -> list[Encoded]:
     return [Encoded(tuple(lm.tokenizer(text).input_ids), len(head) + 1) for text in NEUTRAL]
 
 
-def mean_gradient(lm: LoadedModel, items: list[Encoded]) -> dict[str, Tensor]:
+def mean_gradient(lm: LoadedModel, items: list[Encoded], weighting: str = "prompt") -> dict[str, Tensor]:
     """Autograd's own gradient of the mean objective, item by item, (outputs, inputs) each."""
     total: dict[str, Tensor] = {site.name: torch.zeros(site.shape) for site in lm.linears}
     for item in items:
-        objective(lm, item).backward()  # type: ignore[no-untyped-call]
+        objective(lm, item, weighting).backward()  # type: ignore[no-untyped-call]
         for name, sum_ in total.items():
             gradient = stored(lm.model, name, gradient=True)
             sum_ += (gradient.T if is_transposed(lm.module(name)) else gradient) / len(items)
@@ -59,7 +84,7 @@ def mean_gradient(lm: LoadedModel, items: list[Encoded]) -> dict[str, Tensor]:
     return total
 
 
-def fisher_by_position(lm: LoadedModel, items: list[Encoded]) -> dict[str, Tensor]:
+def fisher_by_position(lm: LoadedModel, items: list[Encoded], weighting: str = "prompt") -> dict[str, Tensor]:
     """Every position gets a weight of its own; the squares of their gradients are summed, then averaged over items."""
     total = {site.name: torch.zeros(site.shape) for site in lm.linears}
     for item in items:
@@ -78,7 +103,7 @@ def fisher_by_position(lm: LoadedModel, items: list[Encoded]) -> dict[str, Tenso
                     return found if module.bias is None else found + module.bias  # type: ignore[operator]
 
                 stack.callback(lm.module(site.name).register_forward_hook(replace).remove)
-            gradients = torch.autograd.grad(objective(lm, item), list(own.values()))
+            gradients = torch.autograd.grad(objective(lm, item, weighting), list(own.values()))
         for name, gradient in zip(own, gradients, strict=True):
             total[name] += gradient.square().sum(0) / len(items)
     return total
@@ -136,7 +161,7 @@ def magnitude(found: LinearSaliency) -> Tensor:
 def test_g_is_the_gradient_of_the_contrast(tiny_model: LoadedModel) -> None:
     contrast = mixed_contrast()
     pair = collect_saliency(tiny_model, contrast, NEUTRAL)
-    plus, minus = (mean_gradient(tiny_model, responses(tiny_model, contrast.pole(pole))) for pole in ("plus", "minus"))
+    plus, minus = (mean_gradient(tiny_model, responses(tiny_model, contrast, pole)) for pole in POLES)
     assert pair.names == tuple(site.name for site in tiny_model.linears)
     for site in tiny_model.linears:
         slack = magnitude(pair.read(site.name))
@@ -144,19 +169,27 @@ def test_g_is_the_gradient_of_the_contrast(tiny_model: LoadedModel) -> None:
             near(pair.gradient(site.name, "plus", other), plus[site.name] - other * minus[site.name], slack)
             near(pair.gradient(site.name, "minus", other), minus[site.name] - other * plus[site.name], slack)
     assert pair.tokens == {
-        pole: sum(len(item.ids) - item.start for item in responses(tiny_model, contrast.pole(pole)))
-        for pole in ("plus", "minus")
+        pole: sum(len(item.ids) - item.start for item in responses(tiny_model, contrast, pole)) for pole in POLES
     }
     assert pair.groups == contrast.group_keys
+
+
+@pytest.mark.parametrize("weighting", ["even", "surprisal"])
+def test_tokens_weigh_as_asked(tiny_llama: LoadedModel, weighting: Weighting) -> None:
+    contrast = mixed_contrast()
+    pair = collect_saliency(tiny_llama, contrast, NEUTRAL, weighting=weighting)
+    plus, minus = (mean_gradient(tiny_llama, responses(tiny_llama, contrast, pole), weighting) for pole in POLES)
+    for site in tiny_llama.linears:
+        expected = plus[site.name] - minus[site.name]
+        near(pair.gradient(site.name, "plus", 1.0), expected, magnitude(pair.read(site.name)))
+    assert pair.provenance["weighting"] == weighting
 
 
 def test_f_is_the_sum_of_squares_position_by_position(tiny_model: LoadedModel) -> None:
     contrast = mixed_contrast()
     pair = collect_saliency(tiny_model, contrast, NEUTRAL)
-    plus, minus = (
-        fisher_by_position(tiny_model, responses(tiny_model, contrast.pole(pole))) for pole in ("plus", "minus")
-    )
-    neutral = fisher_by_position(tiny_model, passages(tiny_model))
+    plus, minus = (fisher_by_position(tiny_model, responses(tiny_model, contrast, pole)) for pole in POLES)
+    neutral = fisher_by_position(tiny_model, passages(tiny_model), "even")
     for site in tiny_model.linears:
         found, poles = pair.read(site.name), (plus[site.name] + minus[site.name]) / 2
         near(found.poles.float(), poles, poles)
@@ -180,13 +213,17 @@ def test_double_precision_and_half_precision(fresh_llama: LoadedModel, collected
 
 def test_shuffled_labels_are_halves_of_both_poles(tiny_llama: LoadedModel, collected: SaliencyPair) -> None:
     contrast, halves = mixed_contrast(), {}
-    for pole in ("plus", "minus"):
+    for pole in POLES:
         examples = sorted(contrast.pole(pole), key=lambda example: example.text)
         random.Random(f"42 {pole}").shuffle(examples)
         middle = 3 if pole == "plus" else 2  # of five: as many texts in either new pole
         halves[pole] = tuple(examples[:middle]), tuple(examples[middle:])
-    plus = mean_gradient(tiny_llama, responses(tiny_llama, halves["plus"][0] + halves["minus"][0]))
-    minus = mean_gradient(tiny_llama, responses(tiny_llama, halves["plus"][1] + halves["minus"][1]))
+    plus, minus = (
+        mean_gradient(
+            tiny_llama, [item for pole in POLES for item in responses(tiny_llama, contrast, pole, halves[pole][half])]
+        )
+        for half in (0, 1)
+    )
     shuffled = collected.shuffled()
     for name in collected.names:
         found = collected.read(name)
@@ -324,7 +361,7 @@ def test_an_interrupted_collection_goes_on_where_it_was(
     with counted_passes(tiny_llama) as passes:
         assert equal(collect(), collected)
     total = 5 if memory > ONE_LAYER else 10
-    assert len(passes) == total - finished
+    assert len(passes) == BEHIND_PROMPTS + total - finished
     assert steps == [(number + 1, total) for number in range(total)]
     assert not (tmp_path / "saliency-partial.safetensors").exists()
 
@@ -432,7 +469,7 @@ def test_damaged_files_are_collected_anew(
     assert find_saliency(kept, saliency_provenance(tiny_llama, mixed_contrast(), NEUTRAL, 42), ()) is None
     with counted_passes(tiny_llama) as passes:
         found = collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=kept, memory=ONE_LAYER)
-    assert len(passes) == (0 if name == INDEX else 5)
+    assert len(passes) == (0 if name == INDEX else BEHIND_PROMPTS + 5)
     assert equal(found, collected)
 
 
@@ -447,7 +484,7 @@ def test_a_damaged_partial_file_is_no_work_done(
     path.write_bytes(path.read_bytes()[:-1])
     with counted_passes(tiny_llama) as passes:
         assert equal(collect_saliency(tiny_llama, mixed_contrast(), NEUTRAL, folder=tmp_path), collected)
-    assert len(passes) == 5
+    assert len(passes) == BEHIND_PROMPTS + 5
 
 
 def test_the_work_of_another_run_is_not_taken_for_its_own(

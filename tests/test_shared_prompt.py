@@ -10,11 +10,11 @@ import torch
 from support import mixed_contrast
 
 from temperament.calibration import resolve_contrast
-from temperament.evaluation import score
 from temperament.evaluation.score import score_responses
 from temperament.models import LoadedModel
 from temperament.models.dialogue import Encoded
 from temperament.personas import Persona, Plan, extract
+from temperament.signatures import log_probs
 from temperament.wear import wear
 
 
@@ -26,7 +26,7 @@ def statements(lm: LoadedModel) -> list[Encoded]:
 def alone(monkeypatch: pytest.MonkeyPatch, lm: LoadedModel, items: list[Encoded]) -> list[float]:
     """Scores without sharing."""
     with monkeypatch.context() as patch:
-        patch.setattr(score, "_SHARING", 10**9)
+        patch.setattr(log_probs, "_SHARING", 10**9)
         return [found.total for found in score_responses(lm, items)]
 
 

@@ -27,6 +27,7 @@ from temperament.methods.vectors import Shifts, mean_difference, probe_heads
 from temperament.methods.wanda import Statistic, wanda_importance
 from temperament.models import InputSite, LinearSite, LoadedModel
 from temperament.signatures import Moments, SignaturePair, StatePair
+from temperament.signatures.token_weights import Weighting
 
 #: Smallest importance relative to the largest of a Linear; keeps products clear of the subnormal range.
 _LEAST = 2.0**-90
@@ -106,6 +107,9 @@ class SaliencyParameters(ExpertParameters):
     scope: Literal["global", "per-linear"] = Field("global", description="rank the whole model, or each Linear")
     modules: Literal["all", "attention", "mlp"] = Field("all", description="which Linears may be chosen from")
     layers: Layers = Field("upper", description="which layers: upper (all but the first third), all, 8-20 or 3,5,9")
+    weighting: Weighting = Field(
+        "prompt", description="a token weighs as the pole's prompt moves it, by its surprisal, or even"
+    )
     other: float = Field(0.8, ge=0, le=1, description="weight of the other pole in the objective, β")
     neutral: float = Field(1 / 3, ge=0, le=1, description="share of neutral text in F")
     damping: float = Field(0.01, gt=0, le=100, description="λ as a share of the median of w²F")

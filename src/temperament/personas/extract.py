@@ -90,7 +90,7 @@ def notes_of(details: Mapping[str, Any]) -> list[str]:
 def _check_signatures(signatures: Pair, kind: MethodKind[Any], expected: Mapping[str, str]) -> None:
     if not isinstance(signatures, kind.statistics):
         raise TemperamentError("the signatures given belong to another kind of method", "leave them out")
-    for name in ("model", "data", "tokens", "seed", "max_tokens", "neutral", "repetition_penalty", "rows"):
+    for name in ("model", "data", "tokens", "seed", "max_tokens", "neutral", "weighting", "repetition_penalty", "rows"):
         if signatures.provenance.get(name) != expected.get(name):
             raise TemperamentError(
                 f"the signatures given were collected with another {name}",

@@ -46,7 +46,7 @@ class SaliencyKind(MethodKind[SaliencyPair]):
         return task
 
     def provenance(self, lm: LoadedModel, task: Task) -> dict[str, str]:
-        return saliency_provenance(lm, texts_of(task), neutral_texts(), task.seed)
+        return saliency_provenance(lm, texts_of(task), neutral_texts(), task.seed, task.parameters.weighting)
 
     def coverage(self, lm: LoadedModel, task: Task) -> str:
         return " ".join(site.name for site in task.parameters.targets(lm.linears, lm.depth))
@@ -55,9 +55,15 @@ class SaliencyKind(MethodKind[SaliencyPair]):
         targets = task.parameters.targets(lm.linears, lm.depth)
         if folder and (found := find_saliency(folder, self.provenance(lm, task), (site.name for site in targets))):
             return found
-        texts = texts_of(task)
         return collect_saliency(
-            lm, texts, neutral_texts(), linears=targets, seed=task.seed, folder=folder, progress=progress
+            lm,
+            texts_of(task),
+            neutral_texts(),
+            linears=targets,
+            weighting=task.parameters.weighting,
+            seed=task.seed,
+            folder=folder,
+            progress=progress,
         )
 
     def load(self, folder: Path) -> SaliencyPair:

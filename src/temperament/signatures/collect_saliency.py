@@ -7,7 +7,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from temperament.calibration import Contrast, Pole
+from temperament.calibration import Contrast, Example, Pole
 from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.models import LinearSite, LoadedModel
@@ -32,6 +32,7 @@ from temperament.signatures.collect import (
 )
 from temperament.signatures.saliency import HALVES, PARTS, LinearSaliency, SaliencyPair, products, squares
 from temperament.signatures.saliency_store import SaliencyFolder, Seen, Unfinished
+from temperament.signatures.token_weights import Weighting, prompted_log_probs, targets, token_weights
 
 #: Padded tokens and rows of a batch; its activations are kept for the backward pass.
 BATCH_TOKENS, BATCH_ROWS = 2048, 64
@@ -43,7 +44,10 @@ MEMORY = 6 * 2**30
 
 @dataclass(frozen=True)
 class _Work:
-    """One batch: where its products go (``gradient`` part or None, ``fisher`` part), and what an item weighs there."""
+    """One batch: where its products go (``gradient`` part or None, ``fisher`` part), and what an item weighs there.
+
+    ``examples`` are its items as texts; ``prompted`` the log-probabilities of their tokens behind their pole's prompt.
+    """
 
     batch: Batch
     pole: Pole | None
@@ -51,6 +55,8 @@ class _Work:
     fisher: str
     item: float
     item_fisher: float
+    examples: Sequence[Example] = ()
+    prompted: Sequence[Tensor] = ()
 
 
 @dataclass
@@ -116,13 +122,21 @@ def _reached(routed: Routed, batch: Batch) -> int:
     return int((routed.positions % columns < ends[routed.positions // columns]).sum())
 
 
-def saliency_provenance(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int) -> dict[str, str]:
+def saliency_provenance(
+    lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int, weighting: Weighting = "prompt"
+) -> dict[str, str]:
     """Everything the numbers depend on."""
     shared = run_provenance(lm, contrast.hash, "response", seed)
+
+    def digest(texts: Sequence[str]) -> str:
+        return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
     return {
         **shared,
         "max_tokens": str(min(MAX_TOKENS, lm.max_tokens)),
-        "neutral": hashlib.sha256("\n".join(neutral).encode()).hexdigest(),
+        "weighting": weighting,
+        "prompts": digest(contrast.pole_prompts()) if weighting == "prompt" else "",
+        "neutral": digest(neutral),
     }
 
 
@@ -134,6 +148,7 @@ def collect_saliency(
     neutral: Sequence[str],
     *,
     linears: Sequence[LinearSite] | None = None,
+    weighting: Weighting = "prompt",
     seed: int = 42,
     folder: Path | None = None,
     progress: Progress | None = None,
@@ -141,14 +156,15 @@ def collect_saliency(
 ) -> SaliencyPair:
     """Statistics of the weights of ``linears`` (None: all) for the contrast, with F also on ``neutral`` passages.
 
-    Layers below the lowest of them are run forwards only. δ is the gradient of the per-item mean log-probability of the
-    response (of all tokens of a passage); all positions that are not padding count. Each text set is averaged over its
+    Layers below the lowest of them are run forwards only. δ is the gradient of the per-item weighted mean
+    log-probability of the response (see ``token_weights``; evenly of all tokens of a passage); all positions that are
+    not padding count. Each text set is averaged over its
     items. Statistics that exceed ``memory`` bytes are collected in several passes, some layers in each. With a
     ``folder`` finished layers are kept there, and the layers in work after an interruption.
     """
     if lm.worn:
         raise TemperamentError("signatures describe the unedited model, but a persona is worn", "leave lm.wear() first")
-    provenance = saliency_provenance(lm, contrast, neutral, seed)
+    provenance = saliency_provenance(lm, contrast, neutral, seed, weighting)
     queue = _queue(lm, contrast, neutral, seed)
     groups = layer_groups(lm.linears if linears is None else linears, memory)
     names = [[site.name for site in linears] for linears in groups]
@@ -157,16 +173,19 @@ def collect_saliency(
     store = SaliencyFolder(folder, key) if folder else None
     held: dict[str, LinearSaliency] = {}
     seen: Seen = {}
+    prompted = False
     for index, sites in enumerate(groups):
         finished = store.finished(index) if store else None
         if finished is not None:
             seen |= finished
             continue
+        if weighting == "prompt" and not prompted:
+            queue, prompted = _with_prompts(lm, contrast, queue), True
         group = _group(lm, sites, store.unfinished(index) if store else None)
         try:
             with _plain_attention(lm):
                 for number in range(group.done, len(queue)):
-                    _add(lm, group, number, queue[number])
+                    _add(lm, group, number, queue[number], weighting)
                     if progress:
                         progress(index * len(queue) + number + 1, len(groups) * len(queue))
         except BaseException:
@@ -232,11 +251,22 @@ def _queue(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: in
         middle = (len(examples) + (pole == "plus")) // 2
         one = 1 / len(examples)
         for half, part in (("first", examples[:middle]), ("second", examples[middle:])):
-            batches = _batches(lm, encode_all(lm, part, "response"))
-            queue += [_Work(batch, pole, f"{pole}_{half}", "poles", one, one / 2) for batch in batches]
+            queue += [
+                _Work(batch, pole, f"{pole}_{half}", "poles", one, one / 2, [part[row] for row in batch.rows])
+                for batch in _batches(lm, encode_all(lm, part, "response"))
+            ]
     passages = [encode_passage(lm, text) for text in neutral]
     one = 1 / len(passages)
     return queue + [_Work(batch, None, None, "neutral", one, one) for batch in _batches(lm, passages)]
+
+
+def _with_prompts(lm: LoadedModel, contrast: Contrast, queue: Sequence[_Work]) -> list[_Work]:
+    """The same batches with the log-probabilities of their tokens behind the prompt of their pole."""
+    found: dict[Pole | None, Iterator[Tensor]] = {}
+    for pole, prompt in zip(POLES, contrast.pole_prompts(), strict=True):
+        examples = [example for work in queue if work.pole == pole for example in work.examples]
+        found[pole] = iter(prompted_log_probs(lm, examples, prompt))
+    return [replace(work, prompted=[next(found[work.pole]) for _ in work.examples]) for work in queue]
 
 
 def saliency_batches(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int = 42) -> list[Batch]:
@@ -249,7 +279,7 @@ def _batches(lm: LoadedModel, items: Sequence[Encoded]) -> list[Batch]:
     return length_buckets(items, padding=padding_id(lm), tokens=BATCH_TOKENS, rows=BATCH_ROWS, positions=positions)
 
 
-def _add(lm: LoadedModel, group: _Group, index: int, work: _Work) -> None:
+def _add(lm: LoadedModel, group: _Group, index: int, work: _Work, weighting: Weighting) -> None:
     """Run batch ``index`` forwards and backwards and add its products to the sums."""
     batch = work.batch
 
@@ -260,27 +290,22 @@ def _add(lm: LoadedModel, group: _Group, index: int, work: _Work) -> None:
         first = min(item.start for item in batch.items) - 1
         keep = torch.arange(first, batch.ids.shape[1], device=lm.device)
         logits = lm.model(input_ids=batch.ids.to(lm.device), use_cache=False, logits_to_keep=keep).logits
-        logits.backward(_gradient(logits.detach(), batch, first))
+        tokens, scored = targets(batch, first, logits)
+        weights = token_weights(logits.detach(), tokens, scored, weighting if work.pole else "even", work.prompted)
+        logits.backward(_gradient(logits.detach(), tokens, weights))
     group.end(index)
 
 
-def _gradient(logits: Tensor, batch: Batch, first: int) -> Tensor:
-    """Gradient of the sum over items of the mean log-probability of their response tokens, at the logits.
+def _gradient(logits: Tensor, tokens: Tensor, weights: Tensor) -> Tensor:
+    """Gradient of the sum over items of the weighted mean log-probability of their response tokens, at the logits.
 
-    Logits (items, positions from ``first`` on, vocabulary). The gradient, weight · (one-hot − softmax), is written in
-    closed form a few positions at a time: values of a whole batch in fp32 would lie outside every cache.
+    Logits (items, positions, vocabulary), the others (items, positions). The gradient, weight · (one-hot − softmax), is
+    written in closed form a few positions at a time: values of a whole batch in fp32 would lie outside every cache.
     """
-    width = logits.shape[1]
-    tokens = torch.zeros(len(batch.items), width, dtype=torch.int64)
-    weights = torch.zeros(len(batch.items), width)
-    for row, item in enumerate(batch.items):
-        scored = slice(item.start - 1 - first, len(item.ids) - 1 - first)
-        tokens[row, scored] = torch.tensor(item.ids[item.start :])
-        weights[row, scored] = 1 / (len(item.ids) - item.start)
     result = torch.empty_like(logits)
     parts = (torch.split(value.flatten(0, 1), _POSITIONS) for value in (logits, result, tokens, weights))
     for logit, part, token, weight in zip(*parts, strict=True):
-        token, weight = token.unsqueeze(1).to(logits.device), weight.unsqueeze(1).to(logits.device)
+        token, weight = token.unsqueeze(1), weight.unsqueeze(1)
         chances = torch.softmax(logit, -1, dtype=torch.float32)
         own = (1 - chances.gather(1, token)) * weight
         torch.mul(chances, -weight, out=part).scatter_(1, token, own.to(part.dtype))
