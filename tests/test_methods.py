@@ -17,7 +17,7 @@ from temperament.calibration import Pole
 from temperament.calibration.contrast import POLES
 from temperament.methods import MASK_METHODS, METHODS, Recipe, build_mask, find_method
 from temperament.methods.contrastive import linked, standardised_difference, tilted
-from temperament.methods.recipe import RULES, Rule, contested_mask, normalised_saliency
+from temperament.methods.recipe import RULES, Rule, contested_masks, normalised_saliency
 from temperament.methods.sparse import damped_diagonal
 from temperament.models import InputSite
 from temperament.signatures import Moments, Signature, SignaturePair
@@ -216,8 +216,8 @@ def test_contested_ties_give_plus_the_lower_and_minus_the_higher_column() -> Non
 def test_an_odd_row_leaves_one_weight_uncontested() -> None:
     # n = 5, ρ .5: K = 2, three to prune, ⌊5/2⌋ = 2 by the contest
     plus, minus = torch.tensor([[0.4, 0.3, 0.15, 0.1, 0.05]]), torch.tensor([[0.05, 0.1, 0.15, 0.3, 0.4]])
-    assert contested_mask(plus, minus, "plus", 2).tolist() == [[True, True, False, False, False]]  # 3, 4, then 2
-    assert contested_mask(plus, minus, "minus", 2).tolist() == [[False, False, False, True, True]]  # 0, 1, then 2
+    assert contested_masks(plus, minus, 2)[0].tolist() == [[True, True, False, False, False]]  # 3, 4, then 2
+    assert contested_masks(plus, minus, 2)[1].tolist() == [[False, False, False, True, True]]  # 0, 1, then 2
 
 
 def test_a_row_without_any_saliency_has_no_shares() -> None:
@@ -234,7 +234,7 @@ shares = st.lists(st.tuples(*[st.sampled_from([0.0, 0.1, 0.2, 0.7])] * 2), min_s
 def test_pruned_sets_are_disjoint_and_of_the_right_size(row: list[tuple[float, float]], data: st.DataObject) -> None:
     plus, minus = torch.tensor(row).T.unsqueeze(1).unbind()
     count = data.draw(st.integers(0, len(row)))
-    kept_plus, kept_minus = (contested_mask(plus, minus, pole, count) for pole in POLES)
+    kept_plus, kept_minus = contested_masks(plus, minus, count)
     assert kept_plus.sum() == kept_minus.sum() == count
     if len(row) - count <= len(row) // 2:
         assert (kept_plus | kept_minus).all()

@@ -6,6 +6,7 @@ mask is the same whatever dtype and device the model was loaded with.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from temperament.calibration import Pole
+from temperament.calibration.contrast import POLES
 from temperament.methods.select import keep_largest, keep_largest_in_blocks, kept, order_key, tiered_key
 
 Rule = Literal["product", "tiered", "contested", "appendix-k", "appendix-k-product"]
@@ -64,7 +66,7 @@ def build_mask(weight: Tensor, recipe: Recipe, vectors: Tensor, sparsity: Decima
             return keep_largest(tiered_key(primary, secondary), count)
         case "contested":
             plus, minus = normalised_saliency(magnitude, vectors[0]), normalised_saliency(magnitude, vectors[1])
-            return contested_mask(plus, minus, recipe.pole, count)
+            return contested_masks(plus, minus, count, (recipe.pole,))[0]
         case "appendix-k":
             plus, minus = normalised_saliency(magnitude, vectors[0]), normalised_saliency(magnitude, vectors[1])
             return exclusive_mask((plus - minus).abs_(), recipe.pole, count)
@@ -88,20 +90,22 @@ def normalised_saliency(magnitude: Tensor, diagonal: Tensor) -> Tensor:
     return saliency.div_(torch.where(total > 0, total, torch.ones_like(total)))
 
 
-def contested_mask(plus: Tensor, minus: Tensor, pole: Pole, count: int) -> Tensor:
+def contested_masks(plus: Tensor, minus: Tensor, count: int, poles: Sequence[Pole] = POLES) -> Tensor:
     """Each contested weight goes to the pole with the larger S̃ (PS §3.3): one ranking per row by S̃⁺ − S̃⁻.
 
-    Minus prunes the top n − K of the ranking and plus the bottom n − K, at most ⌊n/2⌋ each, so the two pruned
-    sets are disjoint. What is still missing beyond ρ = .5 comes from the lowest own S̃.
+    The masks of ``poles`` (poles, rows, n), ``count`` kept in each row. Minus prunes the top n − K of the ranking and
+    plus the bottom n − K, at most ⌊n/2⌋ each, so the two pruned sets are disjoint. What is still missing beyond ρ = .5
+    comes from the lowest own S̃.
     """
     columns = plus.shape[1]
     contested = min(columns - count, columns // 2)
-    ranking = order_key(plus - minus)
-    mask = keep_largest(ranking, columns - contested) if pole == "plus" else ~keep_largest(ranking, contested)
-    if contested == columns - count:
-        return mask
-    own = plus if pole == "plus" else minus
-    return keep_largest(torch.where(mask, own, -1.0), count)
+    ranking, found = order_key(plus - minus), []
+    for pole in poles:
+        mask = keep_largest(ranking, columns - contested) if pole == "plus" else ~keep_largest(ranking, contested)
+        if contested < columns - count:
+            mask = keep_largest(torch.where(mask, plus if pole == "plus" else minus, -1.0), count)
+        found.append(mask)
+    return torch.stack(found)
 
 
 def exclusive_mask(score: Tensor, pole: Pole, count: int) -> Tensor:

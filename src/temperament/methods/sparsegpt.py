@@ -18,7 +18,7 @@ from torch import Tensor
 
 from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
-from temperament.methods.recipe import contested_mask, normalised_saliency
+from temperament.methods.recipe import contested_masks, normalised_saliency
 from temperament.methods.select import keep_largest, keep_largest_by_row, kept
 
 #: What a threshold ranges over: a block of columns in all rows, as SparseGPT, or each row of a block by itself.
@@ -60,8 +60,9 @@ def factorise(hessian: Tensor, damping: float) -> Factor:
         raise TemperamentError("the inputs of a Linear are not finite", "load the model as float32 or bfloat16")
     mean = float(hessian.diagonal().double().mean())
     share = damping
+    turned = hessian.flip(0, 1)
     while share <= _LAST:
-        damped = hessian.to(torch.float64, copy=True)
+        damped = turned.to(torch.float64, copy=True)
         damped.diagonal().add_(share * (mean or 1.0))
         upper = _inverse_root(damped)
         if upper is not None:
@@ -75,13 +76,13 @@ def is_singular(hessian: Tensor, tokens: int) -> bool:
     return tokens < len(hessian) or _root(hessian.to(torch.float64, copy=True)) is None
 
 
-def _inverse_root(matrix: Tensor) -> Tensor | None:
-    """Upper U with matrix⁻¹ = UᵀU in fp32; None if it is not positive definite.
+def _inverse_root(turned: Tensor) -> Tensor | None:
+    """Upper U with matrix⁻¹ = UᵀU in fp32 of a matrix ``turned`` about both axes; None if not positive definite.
 
-    Turned about both axes, matrix = R Rᵀ with R upper triangular, so that U = R⁻¹: one Cholesky factorisation and the
-    inverse of a triangle, in place of three factorisations.
+    matrix = R Rᵀ with R upper triangular, which is the Cholesky factor of the turned one, and U = R⁻¹: one
+    factorisation and the inverse of a triangle, in place of three factorisations. The argument is overwritten.
     """
-    root = _root(matrix.flip(0, 1))
+    root = _root(turned)
     if root is None:
         return None
     if root.device.type in _ON_CPU:
@@ -89,7 +90,7 @@ def _inverse_root(matrix: Tensor) -> Tensor | None:
     else:
         unit = torch.eye(len(root), dtype=root.dtype, device=root.device)
         inverse = torch.linalg.solve_triangular(root, unit, upper=False)
-    return inverse.flip(0, 1).float().contiguous()
+    return inverse.float().flip(0, 1)
 
 
 def _root(matrix: Tensor) -> Tensor | None:
@@ -150,7 +151,7 @@ def _least_removed(saliency: Tensor, count: int, scope: Scope, *, contrastive: b
         saliency = saliency / torch.where(totals > 0, totals, torch.ones_like(totals))
     lines = saliency.flatten(1).unsqueeze(1) if scope == "block" else saliency.mT.contiguous()
     if contrastive:
-        masks = torch.stack([contested_mask(lines[0], lines[1], pole, count) for pole in POLES])
+        masks = contested_masks(lines[0], lines[1], count)
     else:
         masks = torch.stack([keep_largest(own, count) for own in lines])
     return masks.view_as(saliency) if scope == "block" else masks.mT
