@@ -15,6 +15,7 @@ from expect import counted_passes, refused
 from torch import Tensor
 
 from temperament.calibration.contrast import group_key
+from temperament.evaluation import scored_items
 from temperament.evaluation.benchmarks import Benchmark, Question
 from temperament.evaluation.capability import MultipleChoice, _encode_plain, capability, hits
 from temperament.evaluation.instrument import Record
@@ -128,8 +129,10 @@ def seen(lm: LoadedModel, instrument: MultipleChoice) -> list[str]:
 
     hook = lm.model.register_forward_pre_hook(note, with_kwargs=True)
     try:
-        for index in range(len(instrument)):
-            list(instrument.run(lm, [index]))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scored_items, "_RESPONSES", 1)  # one item at a time
+            for index in range(len(instrument)):
+                list(instrument.run(lm, [index]))
     finally:
         hook.remove()
     return texts

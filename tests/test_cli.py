@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import temperament.cli.main as main_module
 from temperament.cli.main import run
 from temperament.signatures import collect as collect_signatures
 
@@ -295,6 +298,76 @@ def test_mistakes_get_one_line_and_exit_2(
     assert run([word.format(**places) for word in words]) == 2
     assert expected in one_line_error(capsys)
     assert not (tmp_path / "new" / "plus.persona").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["evaluate", "--plus", "{plus}", "--minus", "{minus}", "--data", CONTRAST, "--figure", "{tmp}/a.png"],
+        ["analyze", "masks", "{plus}", "{minus}", "--out", "{tmp}"],
+        ["analyze", "restore", "{plus}", "{minus}", "--out", "{tmp}"],
+        ["analyze", "mixture", "--first", "{plus}", "--second", "{minus}", "--out", "{tmp}"],
+    ],
+    ids=" ".join,
+)
+def test_a_missing_extra_is_told_before_a_model_is_loaded(
+    words: list[str],
+    extracted: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr("temperament.language_model.load", forbidden)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    places = {"plus": extracted / "plus.persona", "minus": extracted / "minus.persona", "tmp": tmp_path / "new"}
+    capsys.readouterr()
+    assert run([word.format(**places) for word in words]) == 2
+    assert "pip install 'temperament[plots]'" in one_line_error(capsys)
+
+
+def test_a_remark_is_one_line_on_a_narrow_terminal(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    for name in ("calm", "loud"):
+        (tmp_path / f"{name}.txt").write_text(f"I am {name}.\nI stay {name}.\n" * 3)
+    texts = f"{tmp_path / 'calm.txt'},{tmp_path / 'loud.txt'}#all"
+    capsys.readouterr()
+    assert run(["extract", "--model", model, "--contrast", texts, "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err == "note: 8 repeated texts left out\n"
+
+
+def test_float16_has_other_weights(
+    model: str, extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = ["--plus", str(extracted / "plus.persona"), "--minus", str(extracted / "minus.persona")]
+    capsys.readouterr()
+    more = ["--model", model, "--dtype", "float16", "--data", CONTRAST, "--controls", "none", "--out", str(tmp_path)]
+    assert run(["evaluate", *pair, *more]) == 2
+    assert "load it in float32 or bfloat16" in one_line_error(capsys)
+
+
+def test_being_told_to_end_clears_up_like_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleared: list[str] = []
+
+    def told() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            cleared.append("temporary files")
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(main_module, "run", told)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            main_module.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert cleared
 
 
 def test_asking_for_nothing_shows_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from comparing import custom_contrast
 from support import tokens
 from test_cli import one_line_error, printed_json
 from test_export import reloaded
@@ -106,6 +107,27 @@ def test_structured_beside_its_controls(
     assert run([*evaluation, *pair, "--measure", "separation", "--out", str(tmp_path / "e"), "--json"]) == 0
     separation = printed_json(capsys)["measures"]["separation"]["value"]
     assert figures["dense, worn"]["separation"]["value"] == pytest.approx(separation)
+
+
+@pytest.mark.parametrize("more", [["--data", TRAIT], ["--limit", "3"], ["--records", "kept"]])
+def test_what_nothing_is_measured_for_is_refused(
+    more: list[str], model: str, extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worn = ["--wear", str(extracted / "plus.persona"), "--merged"]
+    assert run(command(model, tmp_path / "out", *worn, *more)) == 2
+    assert ("--records" if "--records" in more else "--against") in one_line_error(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_with_the_name_of_a_trait_is_not_that_trait(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = custom_contrast(tmp_path / f"{TRAIT}.jsonl", per_pole=8)
+    assert run(["extract", "--model", model, "--contrast", f"{texts}#all", "--out", str(tmp_path / "own")]) == 0
+    capsys.readouterr()
+    pair = ["--wear", str(tmp_path / "own/plus.persona"), "--against", str(tmp_path / "own/minus.persona")]
+    assert run(command(model, tmp_path / "out", "--structured", "0.25", *pair)) == 2
+    assert "--data" in one_line_error(capsys)
 
 
 def test_structured_without_a_persona(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

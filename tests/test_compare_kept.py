@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,6 +121,26 @@ def test_damaged_files_are_made_anew(
         again = comparison(tiny_llama, tmp_path, methods=VECTOR)
     assert lasting(again) == lasting(before)
     assert 0 < len(items) < 60, "what was not damaged is not repeated"
+
+
+@pytest.mark.parametrize("name", ["worn.json", "worn-plus.persona"])
+def test_a_pair_whose_files_do_not_belong_together_is_made_anew(
+    name: str, first: tuple[Path, dict[str, Any]], tiny_llama: LoadedModel, tmp_path: Path
+) -> None:
+    """A flipped digit in the figures, a persona that another process put there: both can be read."""
+    folder, before = first
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            write_bytes(tmp_path / path.relative_to(folder), path.read_bytes())
+    pair = tmp_path / "personas" / "vector"
+    if name.endswith(".json"):
+        text = (pair / name).read_text()
+        changed = re.sub(r'("details":.*?\d)(\d)', lambda found: f"{found[1]}{9 - int(found[2])}", text, count=1)
+        assert changed != text
+        (pair / name).write_text(changed)
+    else:
+        (pair / name).write_bytes((pair / "random-0-plus.persona").read_bytes())
+    assert lasting(comparison(tiny_llama, tmp_path, methods=VECTOR)) == lasting(before)
 
 
 def test_the_clock_goes_on_and_forgives_damage(tmp_path: Path) -> None:
@@ -299,6 +320,9 @@ def test_the_command(
         (["--contrast", "gone.jsonl"], "gone.jsonl"),
         (["--transfer", "extraversion"], "transfer texts"),
         (["--test", "1"], "--test"),
+        (["--hellaswag", "gone.jsonl"], "--hellaswag is measured with --full only"),
+        (["--mmlu", "gone"], "--mmlu is measured with --full only"),
+        (["--specificity", "mbti-ei"], "--specificity is measured with --full only"),
     ],
 )
 def test_mistakes_on_the_command_line(

@@ -139,6 +139,20 @@ def test_the_transfer_texts_may_stand_in_no_split(tmp_path: Path) -> None:
             read_texts(asked(contrast=str(path), transfer=f"{path}#{split}", test=30, validation=30, calibration=60))
 
 
+def test_specificity_texts_may_not_be_calibrated_or_tuned_on(tmp_path: Path) -> None:
+    path = custom_contrast(tmp_path / "loud.jsonl")
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(path.read_text().splitlines()[::9]))
+    with refused("the specificity texts 'few'", "texts of the contrast", "--specificity"):
+        read_texts(asked(contrast=str(path), calibration=60, validation=30, others=(f"{few}#all",)))
+    assert read_texts(asked(contrast=str(path), others=(str(path),))).others["loud"].split == "test"
+
+
+def test_a_questionnaire_that_no_trait_belongs_to_is_noted(tmp_path: Path) -> None:
+    texts = read_texts(asked(contrast=str(custom_contrast(tmp_path / "loud.jsonl")), questionnaire=Path("gone.csv")))
+    assert any("the questionnaire is left out" in note for note in texts.notes)
+
+
 def test_all_splits_of_a_file_are_used_whichever_is_named(tmp_path: Path) -> None:
     plain = read_texts(asked(contrast="extraversion"))
     for named in ("extraversion#test", "extraversion#all"):

@@ -137,8 +137,19 @@ def test_what_no_later_request_mends_raises_at_the_first(
 
 def test_the_key_is_not_repeated_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY, "sk-secret")
-    with serve(lambda _: failed(500, "bad key sk-secret")) as served, opened(served.url, retries=0) as endpoint:
-        assert "sk-secret" not in str(endpoint.ask(user("?")).reason)
+    reply = failed(500, "bad key sk-secret")
+    with serve(lambda _: reply) as served, opened(served.url, retries=0) as endpoint, refused("bad key (key)"):
+        endpoint.ask(user("?"))
+
+
+def test_a_server_that_answers_nothing_is_an_error_and_one_that_answers_some_is_not() -> None:
+    with serve(lambda _: failed(500, "down")) as served, opened(served.url, retries=0) as endpoint:
+        with refused("answered none of 3 requests", "down", "check the server"):
+            endpoint.ask_all([user(text) for text in "abca"])
+        assert len(served.requests) == 3
+    one = lambda request: said("yes") if last(request) == "b" else failed(500, "down")  # noqa: E731
+    with serve(one) as served, opened(served.url, retries=0) as endpoint:
+        assert [answer.text for answer in endpoint.ask_all([user(text) for text in "abc"])] == [None, "yes", None]
 
 
 def test_no_server_and_no_url_and_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,8 +159,14 @@ def test_no_server_and_no_url_and_no_package(monkeypatch: pytest.MonkeyPatch) ->
         endpoint.ask(user("?"))
     with refused("is no endpoint"):
         opened("localhost:8000")
+    for url in ("http://[::1/v1", "http://localhost:99999/v1", "http://:8000/v1"):
+        with refused("is no endpoint"):
+            opened(url)
     with refused("concurrency 0"):
         opened(gone, concurrency=0)
+    for timeout in (0.0, float("nan"), float("inf")):
+        with refused(f"timeout {timeout}"):
+            opened(gone, timeout=timeout)
     monkeypatch.setitem(sys.modules, "openai", None)
     with refused("openai package", "pip install 'temperament[endpoint]'"):
         opened(gone)

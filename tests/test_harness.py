@@ -25,7 +25,7 @@ from temperament.evaluation.score import score_responses
 from temperament.models import LoadedModel, load_model
 from temperament.models.dialogue import Encoded
 from temperament.models.generation import generate_ids
-from temperament.personas import Extraction, Persona, Plan, extract, read_plan
+from temperament.personas import Extraction, FewShotEdit, Persona, Plan, extract, read_plan
 from temperament.wear import wear
 
 os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -440,6 +440,8 @@ def test_mistakes_on_the_command_line(
         return captured.err.splitlines()[-1]
 
     llama, qwen = str(tiny_folders["llama"]), str(tiny_folders["qwen2"])
+    samples = Persona("samples", "plus", FewShotEdit((("What is it?", "A cat."),), 1, "bm25"))
+    assert "'samples' is a few-shot persona" in failing(llama, samples.save(tasks / "samples.persona"))
     damaged = tasks / "damaged.persona"
     damaged.write_bytes(files["mask"].read_bytes()[:-1])
     assert failing(llama, damaged).startswith(f"error: persona file '{damaged}'")

@@ -55,7 +55,7 @@ def vector(tiny_llama: LoadedModel) -> Persona:
 def test_a_whole_weight_is_the_persona(rule: Rule, method: str, sparsity: float, tiny_llama: LoadedModel) -> None:
     found = extract(tiny_llama, mixed_contrast(), method=method, sparsity=sparsity)
     for persona in (found.plus, found.minus):
-        for by in ("magnitude", "score"):
+        for by in ("magnitude", "score") if rule == "paper" else ("magnitude",):
             alone = mix(tiny_llama, 0.4 * persona, rule, by=by)
             assert edit(alone).checksum == edit(persona).checksum
             both = mix(tiny_llama, 0.4 * persona + 0.0 * found.minus, rule, by=by)
@@ -231,6 +231,11 @@ def test_mistakes(tiny_llama: LoadedModel, pair: tuple[Persona, Persona], neuron
         mix(tiny_llama, 1.0 * neurons, "paper")
     with refused("'blend'", "paper, rank, together"):
         mix(tiny_llama, 1.0 * pair[0], "blend")  # type: ignore[arg-type]
+    for rule in ("rank", "together"):
+        with refused("'score'", "use paper"):
+            mix(tiny_llama, 1.0 * pair[0], rule, by="score")
+    with refused("stored as bits", "magnitude"):
+        mix(tiny_llama, 0.5 * pair[0] + 0.5 * pair[1].packed(tiny_llama), "paper", by="score")
     with refused("whose weights are not those of"):
         mix(tiny_llama, 1.0 * pair[0] + 1.0 * replace(made("neurons")), "rank")
 
@@ -303,6 +308,12 @@ def test_a_curve_ends_in_its_personas(
     assert sorted(tmp_path.glob("*.jsonl")) == before
     printed = " ".join(capsys.readouterr().out.split())
     assert "extraversion gain" in printed
+    mixed = str(tmp_path / "mixed.persona")
+    model = ["--model", str(tiny_folders["llama"])]
+    assert run(["mix", *model, "--wear", files[1], "--wear", files[3], "--out", mixed]) == 0
+    capsys.readouterr()
+    assert run([*command, "--first", mixed, "--out", str(tmp_path)]) == 2, "of no built-in texts"
+    assert "--data" in one_line_error(capsys)
     assert "off the straight line" in printed
     ends = result["steps"][0]["gains"]["extraversion"]["value"], result["steps"][-1]["gains"]["extraversion"]["value"]
     assert ends[0] != ends[1]

@@ -105,6 +105,19 @@ def test_what_cannot_be_ranked(answers: dict[str, dict[str, str]], part: str, tm
         write_sheet(answers, "c", tmp_path)
 
 
+def test_a_criterion_is_needed_and_no_filled_sheet_is_overwritten(sheet: Sheet, tmp_path: Path) -> None:
+    with refused("criterion is empty"):
+        write_sheet(made(), " ", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    before = sheet.sheet.read_bytes()
+    with refused("sheet.csv is there already"):
+        write_sheet(made(), "warmth", tmp_path / "ranking", seed=6)
+    sheet.sheet.rename(tmp_path / "anna.csv")
+    with refused("key.json is there already"):
+        write_sheet(made(), "warmth", tmp_path / "ranking", seed=6)
+    assert (tmp_path / "anna.csv").read_bytes() == before
+
+
 def test_judges_who_agree(sheet: Sheet, tmp_path: Path) -> None:
     sheets = [fill(sheet, tmp_path / f"{name}.csv", by_quality) for name in ("anna", "ben")]
     scores = score_rankings(read_rankings(sheets, sheet.key))

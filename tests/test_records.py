@@ -91,18 +91,18 @@ def test_records_hold_every_item(
     assert passes == []
 
 
-#: What is done to every file of a side, and whether all of its items are lost.
-DAMAGE: dict[str, tuple[Callable[[str], str], bool]] = {
-    "empty": (lambda _: "", True),
-    "cut in a line": (lambda text: text[: len(text) // 2], False),
-    "last line lost": (lambda text: text[: text.rstrip("\n").rindex("\n") + 1], False),
-    "first line lost": (lambda text: text.split("\n", 1)[1], True),
-    "not JSON": (lambda text: text.replace("{", "(", 1), True),
-    "not a number": (lambda text: text.replace('"nats_per_token": -', '"nats_per_token": NaN, "old": -', 1), False),
-    "a word": (lambda text: text.replace('"tokens": ', '"tokens": "few", "old": '), False),
-    "a list": (lambda text: "[1, 2]\n" + text, True),
-    "huge": (lambda text: text.replace('"tokens": ', '"tokens": 1' + "0" * 400 + ', "old": '), False),
-    "another figure": (lambda text: re.sub(r"-(\d+\.\d)", r"-1\1", text, count=1), False),
+#: What is done to every file of a side.
+DAMAGE: dict[str, Callable[[str], str]] = {
+    "empty": lambda _: "",
+    "cut in a line": lambda text: text[: len(text) // 2],
+    "last line lost": lambda text: text[: text.rstrip("\n").rindex("\n") + 1],
+    "first line lost": lambda text: text.split("\n", 1)[1],
+    "not JSON": lambda text: text.replace("{", "(", 1),
+    "not a number": lambda text: text.replace('"nats_per_token": -', '"nats_per_token": NaN, "old": -', 1),
+    "a word": lambda text: text.replace('"tokens": ', '"tokens": "few", "old": '),
+    "a list": lambda text: "[1, 2]\n" + text,
+    "huge": lambda text: text.replace('"tokens": ', '"tokens": 1' + "0" * 400 + ', "old": '),
+    "another figure": lambda text: re.sub(r"-(\d+\.\d)", r"-1\1", text, count=1),
 }
 
 
@@ -119,10 +119,7 @@ def test_a_damaged_record_file_is_computed_again(
         e = tiny_extraction
         return evaluate(tiny_llama, e.plus, e.minus, few_texts, controls=(), neutral=short_neutral, folder=tmp_path)
 
-    def lines(text: str) -> list[str]:
-        return sorted(re.sub(r'-?\d+\.\d+|"crc32": \d+', "#", line) for line in text.split("\n"))
-
-    first, (change, lost) = run(), DAMAGE[damage]
+    first, change = run(), DAMAGE[damage]
     intact = {path: path.read_text(encoding="utf-8") for path in tmp_path.glob("worn-plus-*.jsonl")}
     assert len(intact) == 3
     for path, text in intact.items():
@@ -132,16 +129,9 @@ def test_a_damaged_record_file_is_computed_again(
     with counted_passes(tiny_llama) as passes:
         again = run()
     assert passes
-    if lost:  # the same batches as before, hence the same bits
-        assert again.as_json() == first.as_json()
-        assert {path: path.read_text(encoding="utf-8") for path in intact} == intact
-    for name, measured in first.measures.items():
-        found = again.measures[name]
-        # a single item is scored in another batch than all of them, which rounds differently in fp32
-        expected = pytest.approx((measured.value, measured.low, measured.high), rel=1e-5)
-        assert (found.value, found.low, found.high) == expected
+    assert again.as_json() == first.as_json(), "the same batches as before, hence the same bits"
     for path, text in intact.items():
-        assert lines(path.read_text(encoding="utf-8")) == lines(text)
+        assert sorted(path.read_text(encoding="utf-8").split("\n")) == sorted(text.split("\n"))
     with counted_passes(tiny_llama) as passes:
         assert run().as_json() == again.as_json()
     assert passes == []

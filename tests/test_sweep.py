@@ -268,6 +268,7 @@ def test_the_command(tiny_folders: dict[str, Path], tmp_path: Path, capsys: pyte
         (["--over", "modules", "--set", "sparsity.mlp=0.1"], ("--over modules",)),
         (["--over", "strength", "--set", "t=x"], ("'t'",)),
         (["--over", "strength", "--method", "prompt"], ("unknown method 'prompt'",)),
+        (["--over", "strength", "--strength", "0.3"], ("sets strength itself", "--strength")),
     ],
 )
 def test_mistakes_get_one_line(

@@ -28,7 +28,7 @@ from temperament.errors import TemperamentError
 from temperament.evaluation.score import score_batches
 from temperament.models import LoadedModel, load_model
 from temperament.models.dialogue import Encoded
-from temperament.personas import Persona, Plan, read_plan
+from temperament.personas import FewShotEdit, Persona, Plan, read_plan
 from temperament.wear import wear as put_on
 
 try:
@@ -60,7 +60,8 @@ class TemperamentLM(HFLM):  # type: ignore[misc]
     stand before every context and every window of a longer text, behind the tokenizer's opening token, and are never
     scored or cut off: a long context loses its own beginning. With a template, a context too long is an error.
 
-    Raises ``TemperamentError`` for what cannot be read, does not fit the model, or is no argument of this model.
+    Raises ``TemperamentError`` for few-shot personas, and for what cannot be read, does not fit the model, or is no
+    argument of this model.
     """
 
     _max_length: int | None
@@ -83,6 +84,7 @@ class TemperamentLM(HFLM):  # type: ignore[misc]
         _check_arguments(batch_size, max_length, more)
         # a file that is not there shows before a model is loaded
         self.plan = Plan.of(wear) if isinstance(wear, Plan | Persona) else read_plan(str(wear)) if wear else Plan()
+        _check_plan(self.plan)
         self.lm: LoadedModel = (
             pretrained
             if isinstance(pretrained, LoadedModel)
@@ -297,6 +299,16 @@ def run_lm_eval(arguments: Sequence[str]) -> None:
         raise
     finally:
         sys.argv = before
+
+
+def _check_plan(plan: Plan) -> None:
+    """Raise for samples, which stand before a question: lm-eval hands over texts whose questions nobody marked."""
+    for persona, _ in plan.active:
+        if isinstance(persona.edit, FewShotEdit):
+            raise TemperamentError(
+                f"{persona.name!r} is a few-shot persona, which the harness model cannot wear",
+                "use lm-eval's own --num_fewshot, or measure it with 'temperament evaluate'",
+            )
 
 
 def _check_arguments(batch_size: int | str, max_length: int | None, more: dict[str, Any]) -> None:

@@ -69,6 +69,9 @@ def command(
         for (name, persona), path in zip(personas.items(), files, strict=True)
     }
     if folder:
+        from temperament.report.figures import pyplot
+
+        pyplot()  # a missing extra is told before anything is measured
         ensure_folder(folder)
     with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)

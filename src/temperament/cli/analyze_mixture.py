@@ -25,7 +25,7 @@ def command(
         str | None,
         typer.Option(
             "--data",
-            help="Test texts of both traits, joined by a comma; default: those of the personas' contrasts. "
+            help="Test texts of both traits, joined by a comma; default: the built-in ones they were found in. "
             "Example: --data extraversion,neuroticism",
         ),
     ] = None,
@@ -53,14 +53,19 @@ def command(
     from temperament.evaluation.ledger import Ledger
     from temperament.language_model import load
     from temperament.personas import open_persona
+    from temperament.personas.origin import builtin_origin
+    from temperament.report.figures import pyplot
     from temperament.report.mixture_report import mixture_figure, mixture_table
 
+    pyplot()  # a missing extra is told before anything is measured
     personas = open_persona(first), open_persona(second)
-    names = (
-        (data or "").split(",") if data else [str((p.provenance.get("data") or {}).get("name", "")) for p in personas]
-    )
-    if len(names) != 2:
+    names = data.split(",") if data else list(filter(None, map(builtin_origin, personas)))
+    if data and len(names) != 2:
         raise TemperamentError(f"--data {data}", "name the texts of two traits, joined by a comma")
+    if len(names) != 2:
+        raise TemperamentError(
+            "not both personas were found in built-in texts, so what to score is not known", "give --data"
+        )
     texts = [resolve_contrast(name.strip(), split="test", limit=limit, seed=seed) for name in names]
     for note in (note for text in texts for note in text.notes):
         tell(note)

@@ -69,8 +69,10 @@ def command(
     from temperament.calibration import resolve_contrast
     from temperament.language_model import load
     from temperament.personas import open_persona
+    from temperament.report.figures import pyplot
     from temperament.report.restore_report import restore_figure, restore_tables
 
+    pyplot()  # a missing extra is told before anything is measured
     wanted = {part.strip() for part in level.split(",")}
     levels = [name for name in LEVELS if name in wanted]
     if wanted - set(LEVELS) or not levels:

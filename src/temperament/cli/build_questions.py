@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from temperament.atomic import ensure_folder
-from temperament.cli.console import err, out, print_json, progress_steps
+from temperament.cli.console import err, out, print_json, progress_steps, tell
 from temperament.cli.endpoints import (
     AnswerPrice,
     Concurrency,
@@ -123,7 +123,7 @@ def command(
         usage, result = endpoint.usage, summary(built, blueprint, endpoint)
     lacking = [f"{len(getattr(built, part))} of {wanted} {part}" for part, wanted in result["wanted"].items()]
     if result["built"] != result["wanted"]:
-        err.print(f"note: fewer than asked for: {', '.join(lacking)}; see {folder / 'build.json'}", soft_wrap=True)
+        tell(f"fewer than asked for: {', '.join(lacking)}; see {folder / 'build.json'}")
     if json_output:
         print_json(result)
         return

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from temperament.atomic import ensure_folder
-from temperament.cli.console import err, out, print_json, progress_steps, working
+from temperament.cli.console import out, print_json, progress_steps, tell, working
 from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Model, Revision
+from temperament.errors import TemperamentError
 
 
 def command(
@@ -103,6 +104,9 @@ def command(
     from temperament.report.compare_table import compare_table
     from temperament.report.page import write_report
 
+    for option, given in (("--hellaswag", hellaswag), ("--mmlu", mmlu), ("--specificity", specificity)):
+        if given and not full:
+            raise TemperamentError(f"{option} is measured with --full only", f"add --full, or leave out {option}")
     data = os.environ.get("TEMPERAMENT_DATA")
     settings = Settings(
         contrast,
@@ -122,7 +126,7 @@ def command(
         others=tuple(name.strip() for name in specificity.split(",") if name.strip()),
     )
     for note in read_texts(settings).notes:  # wrong texts are told before a model is loaded
-        err.print(f"note: {note}")
+        tell(note)
     ensure_folder(folder)
     with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
@@ -134,7 +138,7 @@ def command(
             jobs=jobs or suggested_jobs(lm, settings),
             command=shlex.join(["temperament", *sys.argv[1:]]),
             progress=progress,
-            note=lambda text: err.print(f"note: {text}", soft_wrap=True),
+            note=tell,
         )
     page = write_report(summary, folder / "report.html")
     if json_output:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from temperament.atomic import ensure_folder
-from temperament.cli.console import err, out, print_json, progress_steps, working
+from temperament.cli.console import out, print_json, progress_steps, tell, working
 from temperament.cli.options import Device, Dtype, Json, Limit, Minus, Model, Plus, Revision, Seed, Strength
 from temperament.cli.personas import signature_folder, worn_strength
 from temperament.errors import TemperamentError
@@ -92,13 +92,16 @@ def command(
     if figure and (figure.suffix.lower() != ".png" or "separation" not in names):
         raise TemperamentError(f"--figure {figure}", "give a .png file, and separation among the measures")
     if figure:
+        from temperament.report.figures import pyplot
+
+        pyplot()  # a missing extra is told before anything is measured
         ensure_folder(figure.parent)
     first, second = open_persona(plus), open_persona(minus)
     check_pair(first, second)
     strengths = worn_strength(first, plus, strength), worn_strength(second, minus, strength)
     test = resolve_contrast(data, split="test", limit=limit, seed=seed)
     for note in test.notes:
-        err.print(f"note: {note}")
+        tell(note)
     beside = signatures or signature_folder(first, plus)
     kind = kind_of(first)
     random = kind.random_needs(first) if kind and any(name.startswith("random") for name in chosen) else None

@@ -61,7 +61,8 @@ def command(
         str | None,
         typer.Option(
             "--data",
-            help="With --against: test texts; default: those of the persona's contrast. Example: --data extraversion",
+            help="With --against: test texts; default: the built-in texts the pair was found in. "
+            "Example: --data extraversion",
         ),
     ] = None,
     measure: Annotated[
@@ -101,6 +102,10 @@ def command(
         raise TemperamentError(
             "a merged checkpoint does what wearing does", "give --against and --measure to --structured"
         )
+    if not against and (data or limit is not None):
+        raise TemperamentError("test texts without a pair to measure on them", "give the other pole with --against")
+    if records and not cutting:
+        raise TemperamentError("--records without figures", "leave it out: a merged checkpoint is not measured")
     check_new_folder(folder)
     plan = read_worn(wear or [], tell)
     other = read_worn([against], tell) if against else None
@@ -139,10 +144,15 @@ def _texts(plan: Plan, other: Plan, data: str | None, limit: int | None, seed: i
     """Test statements of the pair; an error unless both plans are its poles."""
     from temperament.calibration import resolve_contrast
     from temperament.export.measure import pair_of
+    from temperament.personas.origin import builtin_origin
 
     plus, _ = pair_of(plan, other)
-    origin = plus.items[0][0].provenance.get("data") or {}
-    test = resolve_contrast(data or str(origin.get("name", "")), split="test", limit=limit, seed=seed)
+    spec = data or builtin_origin(plus.items[0][0])
+    if spec is None:
+        raise TemperamentError(
+            "the pair was not found in built-in texts, so what to measure it on is not known", "give --data"
+        )
+    test = resolve_contrast(spec, split="test", limit=limit, seed=seed)
     for note in test.notes:
         tell(note)
     return test

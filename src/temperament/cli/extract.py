@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from temperament.atomic import ensure_folder
-from temperament.cli.console import err, out, print_json, progress_bar, tell, working
+from temperament.cli.console import out, print_json, progress_bar, tell, working
 from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Limit, MaxTokens, Model, Revision, Source
 from temperament.errors import TemperamentError
 
@@ -93,7 +93,7 @@ def command(
     writing = Writing(max_tokens=max_tokens)
     data = calibration_data(contrast, source, limit, seed)
     for note in data.notes:
-        err.print(f"note: {note}")
+        tell(note)
     start = time.perf_counter()
     with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
@@ -135,10 +135,7 @@ def command(
     }
     fewest = min(origin["data"]["tokens"].values())
     if "neurons" in found.details and fewest < _ENOUGH:
-        err.print(
-            f"note: only {fewest} tokens of a pole were counted; with few of them most neurons differ by chance",
-            soft_wrap=True,
-        )
+        tell(f"only {fewest} tokens of a pole were counted; with few of them most neurons differ by chance")
     for text in notes_of(found.details):
         tell(text)
     if json_output:

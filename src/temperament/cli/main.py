@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -129,7 +130,8 @@ def _fail(message: str) -> int:
 
 
 def main() -> None:
-    """The ``temperament`` command."""
+    """The ``temperament`` command; being told to end (SIGTERM) clears up as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run())
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from temperament.atomic import ensure_folder
-from temperament.cli.console import err, out, print_json
+from temperament.cli.console import out, print_json, tell
 from temperament.cli.options import MAX_SEED, Json
 
 app = typer.Typer(
@@ -51,7 +51,7 @@ def sheet(
 
     written = write_sheet(by_method(answers), criterion, ensure_folder(folder), seed=seed)
     for note in written.notes:
-        err.print(f"note: {note}")
+        tell(note)
     if json_output:
         print_json({name: str(value) if isinstance(value, Path) else value for name, value in asdict(written).items()})
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from temperament.atomic import ensure_folder
-from temperament.cli.console import err, out, print_json, progress_steps, working
+from temperament.cli.console import out, print_json, progress_steps, tell, working
 from temperament.cli.endpoints import KeyVariable, open_endpoint
 from temperament.cli.options import Device, Dtype, Json, Model, Revision, Seed
 from temperament.errors import TemperamentError
@@ -125,7 +125,7 @@ def command(
             folder,
             judge=judge,
             progress=progress,
-            note=lambda text: err.print(f"note: {text}", soft_wrap=True),
+            note=tell,
         )
     page = write_markdown(table, folder / f"{name}.md")
     if json_output:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from temperament.atomic import ensure_folder
-from temperament.cli.console import err, out, print_json, progress_steps, working
+from temperament.cli.console import out, print_json, progress_steps, tell, working
 from temperament.cli.extract import calibration_data, read_settings
 from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Limit, MaxTokens, Model, Revision, Source
 from temperament.errors import TemperamentError
@@ -65,8 +65,11 @@ def command(
         typer.Option("--sparsity", help="Share pruned per row where that is not what varies. Example: --sparsity 0.2"),
     ] = None,
     strength: Annotated[
-        float, typer.Option("--strength", help="Strength worn where that is not what varies. Example: --strength 0.5")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            "--strength", help="Strength worn where that is not what varies; default: 1. Example: --strength 0.5"
+        ),
+    ] = None,
     source: Source = "texts",
     max_tokens: MaxTokens = 100,
     limit: Limit = None,
@@ -106,8 +109,9 @@ def command(
     own, shares = read_settings(settings or [])
     if shares:
         raise TemperamentError("a sweep has one sparsity for all Linears", "use --over modules, or --sparsity 0.2")
-    if sparsity is not None and axis.name == "sparsity":
-        raise TemperamentError("this sweep sets sparsity itself", "leave out --sparsity")
+    for name, given in (("sparsity", sparsity), ("strength", strength)):
+        if given is not None and axis.name == name:
+            raise TemperamentError(f"this sweep sets {name} itself", f"leave out --{name}")
     if figure and figure.suffix.lower() != ".png":
         raise TemperamentError(f"--figure {figure}", "give a .png file")
     pyplot()  # a missing extra is told before anything is measured
@@ -116,12 +120,13 @@ def command(
         found = resolve_contrast(spec, limit=limit, seed=seed)
         measured = resolve_contrast(test or spec, split="validation", limit=limit, seed=seed)
         for note in (*found.notes, *measured.notes):
-            err.print(f"note: {note}")
+            tell(note)
         return found, measured
 
     calibrated = calibration_data(contrast, source, limit, seed)
     test = texts(contrast if source == "texts" else data or contrast, data)[1]
-    base = [Step(row.name, row.name, calibrated, test, own, sparsity, strength=strength, seed=seed) for row in rows]
+    worn = 1.0 if strength is None else strength
+    base = [Step(row.name, row.name, calibrated, test, own, sparsity, strength=worn, seed=seed) for row in rows]
 
     @cache
     def model_of(name: str) -> LanguageModel:

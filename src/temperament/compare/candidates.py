@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -102,7 +102,7 @@ class Workshop:
         key = self._key(place.name, name)
         try:
             stated = json.loads(note.read_text(encoding="utf-8"))
-            if stated["key"] == key:
+            if stated["key"] == key and stated["content"] == _content(paths, stated["details"]):
                 return (open_persona(paths[0]), open_persona(paths[1])), dict(stated["details"])
         except (OSError, ValueError, KeyError, TypeError, TemperamentError):
             pass  # not there, of another run, or damaged: made anew
@@ -112,7 +112,8 @@ class Workshop:
         kept = tuple(replace(persona, name=f"{place.name}-{name}-{persona.pole}") for persona in poles)
         for persona, path in zip(kept, paths, strict=True):
             persona.save(path)
-        write_bytes(note, json.dumps({"key": key, "details": details}).encode())  # last: the pair is complete
+        stated = {"key": key, "content": _content(paths, details), "details": details}
+        write_bytes(note, json.dumps(stated).encode())  # last: the pair is complete
         return (kept[0], kept[1]), details
 
     def _key(self, method: str, name: str) -> str:
@@ -128,3 +129,11 @@ class Workshop:
             return None
         progress = self._progress
         return lambda done, total: progress(label, done, total)
+
+
+def _content(paths: Sequence[Path], details: Mapping[str, Any]) -> str:
+    """SHA-256 over files and the figures about them: a damaged one, or one of another process, does not fit."""
+    digest = hashlib.sha256(json.dumps(details).encode())
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -117,11 +117,16 @@ def read_texts(settings: Settings) -> Texts:
         notes += (f"transfer is left out: no other instrument is about {calibration.name} (--transfer names one)",)
     items = transfer_contrast(settings.questionnaire, trait) if settings.questionnaire and trait else None
     for other in filter(None, (transfer, items)):
-        _check_apart(other, *(contrast for contrast in (calibration, validation, test, judge) if contrast))
+        known = (contrast for contrast in (calibration, validation, test, judge) if contrast)
+        _check_apart("transfer", other, *known, remedy="name another instrument with --transfer, or '' for none")
     chosen = trait_questions(trait, "test", settings.questions)
     if len(chosen) < settings.questions:
         notes += (f"{len(chosen)} questions are asked: there are no {settings.questions}",)
+    if settings.questionnaire and not trait:
+        notes += (f"the questionnaire is left out: {calibration.name} is about no built-in trait (--trait names one)",)
     others = _others(settings)
+    for other in others.values():
+        _check_apart("specificity", other, calibration, validation, remedy="name other texts with --specificity")
     notes = (*calibration.notes, *notes)
     return Texts(calibration, validation, test, judge, transfer, items, chosen, trait, notes, others)
 
@@ -184,11 +189,10 @@ def _transfer(settings: Settings, source: str, trait: str | None) -> Contrast | 
     return replace(found, choices=())
 
 
-def _check_apart(transfer: Contrast, *others: Contrast) -> None:
-    """Raise if another instrument has texts of the one that is calibrated, tuned and tested on, or of the judge."""
+def _check_apart(what: str, texts: Contrast, *others: Contrast, remedy: str) -> None:
+    """Raise if texts to measure on are among those of the contrast that are ``others``."""
     for other in others:
-        if transfer.group_keys & other.group_keys:
+        if texts.group_keys & other.group_keys:
             raise TemperamentError(
-                f"the transfer texts {transfer.name!r} contain {other.split} texts of the contrast",
-                "name another instrument with --transfer, or '' for none",
+                f"the {what} texts {texts.name!r} contain {other.split} texts of the contrast", remedy
             )

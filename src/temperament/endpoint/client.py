@@ -22,6 +22,9 @@ from temperament.errors import TemperamentError
 #: A dialogue: {"role": "system" | "user" | "assistant", "content": text} in order.
 Messages = Sequence[Mapping[str, str]]
 
+#: Longest wait for one answer, in seconds; sockets take no endless one.
+_LONGEST = 86_400
+
 _UNKNOWN_MODEL = re.compile(r"not exist|not found|not a valid model|unknown model|invalid model|no such model", re.I)
 _REFUSED_OPTION = re.compile(
     r"\b(temperature|seed)\b.*(unsupported|not support|only the default)"
@@ -83,9 +86,9 @@ class Endpoint:
 
     The key is read from the environment variable ``key_variable``; servers that need none get a placeholder.
     Failed requests are sent again up to ``retries`` times with the growing pauses of the ``openai`` package (it obeys
-    Retry-After), then the answer is missing with a reason. A refused key, a wrong URL and an unknown model raise at
-    the first request. ``cache`` is a file of JSON lines: whatever was answered once is never asked again, from any
-    URL, if model, messages and settings are the same.
+    Retry-After), then the answer is missing with a reason; where none at all comes, that is an error. A refused key, a
+    wrong URL and an unknown model raise at the first request. ``cache`` is a file of JSON lines: whatever was answered
+    once is never asked again, from any URL, if model, messages and settings are the same.
     """
 
     def __init__(
@@ -101,15 +104,19 @@ class Endpoint:
         retries: int = 4,
         concurrency: int = 4,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        try:
+            parts = urlsplit(url)
+            known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0
+        except ValueError:  # brackets that do not close, a port beyond 65535
+            known = False
+        if not known:
             raise TemperamentError(f"{url!r} is no endpoint", "give a URL such as http://localhost:8000/v1")
         if not model.strip():
             raise TemperamentError("no model was named for the endpoint", "give the name the endpoint knows it by")
-        if concurrency < 1 or retries < 0 or timeout <= 0:
+        if concurrency < 1 or retries < 0 or not 0 < timeout <= _LONGEST:
             raise TemperamentError(
                 f"concurrency {concurrency}, retries {retries}, timeout {timeout}",
-                "give a concurrency of 1 or more, retries of 0 or more and a timeout above 0 seconds",
+                "give a concurrency of 1 or more, retries of 0 or more and a timeout of up to a day, in seconds",
             )
         self.url, self.model, self.settings = url, model, settings or Settings()
         if self.settings.max_tokens < 1:
@@ -196,6 +203,12 @@ class Endpoint:
                 finish(futures[future], future.result())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+        if keys and not self._proved and not any(answer.cached for answer in found.values()):
+            reason = next(iter(found.values())).reason
+            raise TemperamentError(
+                f"{self.url} answered none of {len(found)} requests ({reason})",
+                "check the server, or give it more time with --timeout",
+            )
         self._count("missing", sum(found[key].text is None for key in keys))
         return [found[key] for key in keys]
 

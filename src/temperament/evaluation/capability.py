@@ -64,7 +64,7 @@ class MultipleChoice:
             put = _encode_chat if self._chat else _encode_plain
             return [_fitting(lm, put(lm, self._prompts[index], answer), self._prompts[index]) for answer in answers]
 
-        for index, scores in score_items(lm, todo, encode):
+        for index, scores in score_items(lm, len(self), todo, encode):
             question = self._questions[index]
             yield (
                 index,

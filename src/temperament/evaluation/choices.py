@@ -51,7 +51,7 @@ class TwoChoice:
         def encode(index: int) -> list[Encoded]:
             return [encode_reply(lm, self._items[index].prompt, option) for option in self._items[index].options]
 
-        for index, scores in score_items(lm, todo, encode):
+        for index, scores in score_items(lm, len(self), todo, encode):
             item = self._items[index]
             yield (
                 index,

@@ -10,7 +10,7 @@ import numpy as np
 from temperament.calibration.contrast import group_key
 from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Array, Measured, measured
-from temperament.evaluation.instrument import Record, text_digest
+from temperament.evaluation.instrument import Record, batches, text_digest
 from temperament.models import LoadedModel
 from temperament.models.generation import generate_ids
 
@@ -72,14 +72,15 @@ class Dialogues:
     def run(self, lm: LoadedModel, todo: Sequence[int]) -> Iterator[tuple[int, Record]]:
         if lm.rows_worn:
             raise TemperamentError("dialogues are held under one plan, but one per row is worn", "wear one plan")
-        for begin in range(0, len(todo), _ROWS):
-            running = [_Dialogue(index, *self._scripts[index]) for index in todo[begin : begin + _ROWS]]
+        for batch in batches(range(len(self)), _ROWS, todo):
+            running = [_Dialogue(index, *self._scripts[index]) for index in batch]
             finished: list[_Dialogue] = []
             while running:
                 self._turn(lm, running)
                 finished += [dialogue for dialogue in running if dialogue.over]
                 running = [dialogue for dialogue in running if not dialogue.over]
-            yield from ((dialogue.index, dialogue.record()) for dialogue in sorted(finished, key=lambda row: row.index))
+            finished.sort(key=lambda row: row.index)
+            yield from ((dialogue.index, dialogue.record()) for dialogue in finished if dialogue.index in todo)
 
     def _turn(self, lm: LoadedModel, dialogues: Sequence[_Dialogue]) -> None:
         """One more answer in every dialogue that has room for it; the others stop."""

@@ -13,7 +13,7 @@ import numpy as np
 from temperament.calibration.contrast import group_key
 from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Array, Measured, measured
-from temperament.evaluation.instrument import Record, text_digest
+from temperament.evaluation.instrument import Record, batches, text_digest
 from temperament.evaluation.score import score_responses
 from temperament.models import LoadedModel
 
@@ -56,15 +56,15 @@ class AnswerScores:
             raise TemperamentError(
                 "fluency is measured by the unworn model, but a persona is worn", "run it under the empty Plan()"
             )
-        encoded = {index: lm.encode(*self._pairs[index]) for index in todo if self._pairs[index][1].strip()}
+        encoded = {index: lm.encode(*pair) for index, pair in enumerate(self._pairs) if pair[1].strip()}
         present = [index for index, item in encoded.items() if len(item.ids) > item.start]
         for index in set(todo).difference(present):
             yield index, self._record(index, None, 0)
         present.sort(key=lambda index: -len(encoded[index].ids))
-        for begin in range(0, len(present), _PORTION):
-            portion = present[begin : begin + _PORTION]
+        for portion in batches(present, _PORTION, todo):
             for index, score in zip(portion, score_responses(lm, [encoded[i] for i in portion]), strict=True):
-                yield index, self._record(index, score.total, score.tokens)
+                if index in todo:
+                    yield index, self._record(index, score.total, score.tokens)
 
     def _record(self, index: int, total: float | None, tokens: int) -> Record:
         question, answer = self._pairs[index]

@@ -15,7 +15,7 @@ from temperament.calibration.contrast import group_key
 from temperament.calibration.personality_bench import read_questions
 from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Array, Measured, measured
-from temperament.evaluation.instrument import Record, text_digest
+from temperament.evaluation.instrument import Record, batches, text_digest
 from temperament.generate.chat import check_dialogue, decode
 from temperament.models import LoadedModel
 from temperament.models.generation import generate_ids
@@ -73,13 +73,10 @@ class Generation:
         """Answer the questions at ``todo`` under whatever ``lm`` wears, batch by batch."""
         if lm.rows_worn:
             raise TemperamentError("questions are answered under one plan, but one per row is worn", "wear one plan")
-        wanted = frozenset(todo)
         order = sorted(range(len(self)), key=lambda index: (len(self.questions[index]), index))  # little padding
-        for begin in range(0, len(order), self._batch):
-            rows = order[begin : begin + self._batch]
-            if not wanted.isdisjoint(rows):
-                answers = self._answers(lm, [self.questions[index] for index in rows])
-                yield from ((index, record) for index, record in zip(rows, answers, strict=True) if index in wanted)
+        for rows in batches(order, self._batch, todo):
+            answers = self._answers(lm, [self.questions[index] for index in rows])
+            yield from ((index, record) for index, record in zip(rows, answers, strict=True) if index in todo)
 
     def _answers(self, lm: LoadedModel, questions: Sequence[str]) -> list[Record]:
         prompts = [check_dialogue(lm, (("user", question),), self._max_tokens) for question in questions]

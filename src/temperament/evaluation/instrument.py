@@ -35,6 +35,19 @@ class Instrument(Protocol):
         ...
 
 
+def batches(order: Sequence[int], size: int, todo: Sequence[int]) -> Iterator[Sequence[int]]:
+    """``size`` positions of ``order`` at a time, without those batches that hold nothing to do.
+
+    Batches are the same whichever items are to do, so that an interrupted run ends with the records of an
+    uninterrupted one: what a model computes depends, in bf16 visibly, on the batch.
+    """
+    wanted = frozenset(todo)
+    for begin in range(0, len(order), size):
+        batch = order[begin : begin + size]
+        if not wanted.isdisjoint(batch):
+            yield batch
+
+
 def text_digest(parts: Iterable[str]) -> str:
     """SHA-256 over texts in order, for an instrument's ``hash``."""
     return hashlib.sha256("\x1e".join(parts).encode()).hexdigest()

@@ -39,7 +39,9 @@ class Passages:
         return len(self._passages)
 
     def run(self, lm: LoadedModel, todo: Sequence[int]) -> Iterator[tuple[int, Record]]:
-        for index, scores in score_items(lm, todo, lambda index: encode_passages(lm, [self._passages[index]])):
+        for index, scores in score_items(
+            lm, len(self), todo, lambda index: encode_passages(lm, [self._passages[index]])
+        ):
             total, tokens = sum(score.total for score in scores), sum(score.tokens for score in scores)
             yield index, {"passage": self._passages[index][:60], "log_probability": total, "tokens": tokens}
 

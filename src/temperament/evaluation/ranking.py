@@ -48,7 +48,12 @@ def write_sheet(
     order, and so do the answers of each: over as many items as there are methods, every method stands once in every
     column. Without a ``seed`` one is drawn and kept in the key, so that nobody can work out the order.
     """
+    if not criterion.strip():
+        raise TemperamentError("the criterion is empty", "say what to rank by, such as 'how outgoing the writer seems'")
     methods, questions = _check(answers)
+    for name in ("sheet.csv", "key.json"):
+        if (folder / name).exists():  # a sheet may be filled, and without its key it says nothing
+            raise TemperamentError(f"{folder / name} is there already", "choose another folder")
     drawn = secrets.randbits(63) if seed is None else seed
     orders = _orders(methods, questions, random.Random(drawn))
     letters = ascii_uppercase[: len(methods)]

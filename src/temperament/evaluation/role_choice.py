@@ -74,7 +74,7 @@ class RoleChoices:
             prompt = role_prompt(self._items[index], self._context)
             return [encode_reply(lm, prompt, option) for option in self._items[index].options]
 
-        for index, scores in score_items(lm, todo, encode):
+        for index, scores in score_items(lm, len(self), todo, encode):
             item = self._items[index]
             yield (
                 index,
@@ -113,7 +113,7 @@ class RoleReferences:
         def encode(index: int) -> list[Encoded]:
             return [encode_reply(lm, self._items[index].question, answer) for answer in self._items[index].answers]
 
-        for index, scores in score_items(lm, todo, encode):
+        for index, scores in score_items(lm, len(self), todo, encode):
             item = self._items[index]
             mean = float(np.mean([score.per_token for score in scores]))
             yield index, {"role": item.role, "question": item.question, "type": item.type, "nats_per_token": mean}

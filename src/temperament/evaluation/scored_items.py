@@ -14,14 +14,16 @@ _RESPONSES = 128
 
 
 def score_items(
-    lm: LoadedModel, todo: Sequence[int], encode: Callable[[int], Sequence[Encoded]]
+    lm: LoadedModel, count: int, todo: Sequence[int], encode: Callable[[int], Sequence[Encoded]]
 ) -> Iterator[tuple[int, list[Score]]]:
-    """Yield (position, score of every response of that item), long items first.
+    """Yield (position, score of every response of that item) for the items ``todo`` of ``count``, long ones first.
 
     ``encode`` gives an item's responses, which stay in one batch list, so that those behind one prompt that differ
-    in their last token share a row.
+    in their last token share a row. Batches are those of all items whichever are to do: in bf16 a score depends on
+    its batch in the third digit, and an interrupted run must end with the records of an uninterrupted one.
     """
-    encoded = {index: list(encode(index)) for index in todo}
+    encoded = {index: list(encode(index)) for index in range(count)}
+    wanted = frozenset(todo)
     waiting = sorted(encoded, key=lambda index: (-max((len(item.ids) for item in encoded[index]), default=0), index))
     while waiting:
         taken, responses = 0, 0
@@ -29,9 +31,11 @@ def score_items(
             responses += len(encoded[waiting[taken]])
             taken += 1
         chunk, waiting = waiting[:taken], waiting[taken:]
+        if wanted.isdisjoint(chunk):
+            continue
         scores = iter(score_responses(lm, [item for index in chunk for item in encoded[index]]))
-        for index in chunk:
-            yield index, [next(scores) for _ in encoded[index]]
+        found = {index: [next(scores) for _ in encoded[index]] for index in chunk}
+        yield from ((index, found[index]) for index in chunk if index in wanted)
 
 
 def encode_reply(lm: LoadedModel, prompt: str, response: str) -> Encoded:

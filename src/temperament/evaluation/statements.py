@@ -44,7 +44,7 @@ class Statements:
         def encode(index: int) -> tuple[Encoded]:
             return (encode_reply(lm, self._items[index][1].prompt, self._items[index][1].response),)
 
-        for index, (score,) in score_items(lm, todo, encode):
+        for index, (score,) in score_items(lm, len(self), todo, encode):
             pole, example = self._items[index]
             yield (
                 index,

@@ -39,6 +39,8 @@ def mix(lm: LoadedModel, plan: Plan, rule: Rule = "rank", *, by: By = "magnitude
     for value, kind in ((rule, Rule), (by, By)):
         if value not in get_args(kind):
             raise TemperamentError(f"{value!r} is no way to mix", f"use one of {', '.join(get_args(kind))}")
+    if by != "magnitude" and rule != "paper":
+        raise TemperamentError(f"{by!r} says what paper takes, and the rule is {rule}", "leave it out, or use paper")
     items = plan.active
     if not items:
         raise TemperamentError("there is nothing to mix", "give personas with strengths above 0")
@@ -51,6 +53,11 @@ def mix(lm: LoadedModel, plan: Plan, rule: Rule = "rank", *, by: By = "magnitude
         persona.check_model(lm)
     masks = [(persona, weight) for persona, weight in items if isinstance(persona.edit, MaskEdit)]
     rest = [item for item in items if not isinstance(item[0].edit, MaskEdit)]
+    for persona in (persona for persona, _ in masks if by == "score"):
+        if isinstance(persona.edit, MaskEdit) and persona.edit.recipe is None:
+            raise TemperamentError(
+                f"{persona.name!r} is stored as bits without the score they come from", "mix by magnitude"
+            )
     if rule != "together" and not masks:
         raise TemperamentError(f"the rule {rule} mixes masks, and there is none", "use the rule together")
     origin = _origin(lm, items, rule, by)

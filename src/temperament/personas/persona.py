@@ -91,6 +91,11 @@ class Persona:
         facts = model if isinstance(model, Mapping) else {}
         if self.edit.bound and facts.get("fingerprint") != lm.fingerprint:
             origin = facts.get("name", "another model")
+            if origin == lm.name and str(lm.dtype) == "torch.float16":
+                raise TemperamentError(
+                    f"{lm.name} loaded in float16 has other weights than the persona {self.name!r} was made from",
+                    "load it in float32 or bfloat16 (--dtype), or extract the persona again in float16",
+                )
             raise TemperamentError(
                 f"the persona {self.name!r} was made from {origin}, whose weights are not those of {lm.name}",
                 f"load {origin}, or extract the persona again on {lm.name}",

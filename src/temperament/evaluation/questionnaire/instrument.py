@@ -12,7 +12,7 @@ from temperament.calibration.items import Item
 from temperament.calibration.questionnaire_items import first_person
 from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Array
-from temperament.evaluation.instrument import Record, text_digest
+from temperament.evaluation.instrument import Record, batches, text_digest
 from temperament.evaluation.questionnaire.wording import PRESENTATIONS, VALUES, Presentation
 from temperament.evaluation.score import score_responses
 from temperament.evaluation.scored_items import encode_reply
@@ -55,8 +55,7 @@ class Questionnaire:
 
     def run(self, lm: LoadedModel, todo: Sequence[int]) -> Iterator[tuple[int, Record]]:
         """Put the items at ``todo`` to ``lm``; the five options of a presentation share one row of the batch."""
-        for begin in range(0, len(todo), _ITEMS):
-            part = todo[begin : begin + _ITEMS]
+        for part in batches(range(len(self)), _ITEMS, todo):
             rows = [
                 encode_reply(lm, presentation.prompt(self.items[index]), response)
                 for index in part
@@ -65,7 +64,8 @@ class Questionnaire:
             ]
             totals = np.array([score.total for score in score_responses(lm, rows)])
             for index, scores in zip(part, totals.reshape(len(part), -1, len(VALUES)), strict=True):
-                yield index, self._record(self.items[index], scores)
+                if index in todo:
+                    yield index, self._record(self.items[index], scores)
 
     def _record(self, item: Item, scores: Array) -> Record:
         """``scores`` (presentations, values) are log-probabilities of the five labels."""
