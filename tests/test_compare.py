@@ -81,6 +81,7 @@ def test_the_summary_holds_everything(finished: Run, tiny_llama: LoadedModel) ->
         assert entry["seconds"]["measure"] > 0
         assert entry["controls"]["swapped"]["separation"]["value"] == -entry["measures"]["separation"]["value"]
     assert summary["methods"]["prompt"]["strength"] is None
+    assert summary["to_do"] == []
     assert {"sentence", "winner"} <= set(summary["verdict"])
     assert summary["judge"]["label"].startswith("local judge")
     assert len(summary["examples"]) == 2

@@ -154,6 +154,16 @@ def test_the_clock_goes_on_and_forgives_damage(tmp_path: Path) -> None:
         assert Clock(tmp_path).total == clock.total
 
 
+def test_an_unfinished_summary_says_what_is_to_do(tiny_llama: LoadedModel, tmp_path: Path) -> None:
+    def stop(label: str, *_: int) -> None:
+        if label.startswith("vector"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(tiny_llama, asked(methods=("vector",)), tmp_path, progress=stop)
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["to_do"] == ["vector"]
+
+
 def test_without_the_judge_the_rest_is_measured(
     tiny_llama: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

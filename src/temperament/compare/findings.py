@@ -49,6 +49,7 @@ class Findings:
             "versions": package_versions(),
             "created": datetime.date.today().isoformat(),
             "seconds": seconds,
+            "to_do": [name for name in settings.names if name not in self.methods],
             "baseline": {"perplexity": self.base_perplexity},
             "methods": self.methods,
             "examples": self._examples(),

@@ -367,7 +367,7 @@ def _reason(error: BaseException) -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the loaders' progress bars and load reports off the screen; faults are raised as errors instead."""
-    levels = {logger: logger.level for logger in (logging.getLogger("transformers"), logging.getLogger("gguf"))}
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("transformers", "gguf", "huggingface_hub"))}
     for logger in levels:
         logger.setLevel(logging.CRITICAL)
     try:

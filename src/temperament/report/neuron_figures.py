@@ -76,6 +76,8 @@ def _values(axes: Any, part: NeuronValues, *, legend: bool) -> None:
     plus, minus = part.positive
     axes.set_title(f"{part.label}\n> 0: {100 * plus:.0f} % / {100 * minus:.0f} %", loc="left", fontsize=8, color=INK)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # powers would be written as formulas, read as text
+    axes.yaxis.set_minor_formatter("")
     axes.set_ylim(1e-4, 1.4)
     filled = ((part.plus + part.minus) > 0).nonzero()
     axes.set_xlim(0, part.width * (int(filled.max()) + 2) if len(filled) else None)
