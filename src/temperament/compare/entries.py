@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ class Entries:
         self.settings = settings
         self.measuring = Measuring(ledger, texts, judge, settings.seed)
         self.further = Further(self.measuring, texts, settings) if settings.full else None
-        self.clock = Clock(folder / "seconds")
+        # the same methods with other settings are timed apart
+        run = repr((lm.fingerprint, lm.dtype, replace(settings, methods=())))
+        self.clock = Clock(folder / "seconds" / hashlib.sha256(run.encode()).hexdigest()[:12])
         self._workshop = Workshop(lm, texts, settings.seed, folder, progress)
         self._prompts: Poles | None = None
 
