@@ -33,7 +33,8 @@ def test_the_largest_clear_effect_wins() -> None:
     assert found["generation_agrees"] is None
     assert found["sentence"] == (
         "b separates calm by 0.70 nats/token [0.60, 0.80] at × 1.07 perplexity; its random and shuffled controls "
-        "reach 0.05 (interval ends 0.07), a system prompt 0.20, 3.5 times as far."
+        "reach 0.05 (interval ends 0.07); it goes 3.5 times as far as a system prompt (0.20); c, the best of the "
+        "others, reaches 0.60."
     )
 
 
@@ -58,6 +59,14 @@ def test_what_cannot_win(other: dict[str, Any]) -> None:
     assert alone["winner"] is None
     assert alone["beats_prompt"] is False
     assert "A system prompt reaches 0.20" in alone["sentence"]
+
+
+def test_who_went_further_beyond_the_budget_is_told() -> None:
+    methods = {"a": method(0.5), "b": method(0.9, fits=False), "c": method(0.4, fits=False)}
+    sentence = verdict(methods, 1.1, "calm")["sentence"]
+    assert sentence.startswith("a separates")
+    assert "beyond the budget b reaches 0.90 at × 1.07" in sentence
+    assert "best of the others" not in sentence
 
 
 def test_shuffled_labels_are_a_control_too() -> None:

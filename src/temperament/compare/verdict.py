@@ -30,12 +30,16 @@ def verdict(methods: Mapping[str, Any], budget: float, trait: str) -> dict[str, 
         f"× {clear[name]['perplexity']:.2f} perplexity; its random and shuffled controls reach "
         f"{_noise(clear[name], 'value'):.2f} (interval ends {_noise(clear[name]):.2f})"
     )
-    if said and beats:
-        times = f", {found['value'] / said['value']:.1f} times as far" if said["low"] > 0 else ""
-        sentence += f", a system prompt {said['value']:.2f}{times}"
+    if said and beats and said["low"] > 0:
+        sentence += (
+            f"; it goes {found['value'] / said['value']:.1f} times as far as a system prompt ({said['value']:.2f})"
+        )
+    elif said and beats:
+        sentence += f"; a system prompt reaches {said['value']:.2f}"
     elif said:
         interval = f"{said['value']:.2f} [{said['low']:.2f}, {said['high']:.2f}]"
-        sentence += f", and it does not clearly beat a system prompt ({interval})"
+        sentence += f"; it does not clearly beat a system prompt ({interval})"
+    sentence += _others({key: entry for key, entry in methods.items() if key not in (name, "prompt")}, found["value"])
     if agrees is not None:
         changes = "changes the same way" if agrees else "does not clearly change"
         sentence += f"; what it writes {changes} (local judge)"
@@ -55,6 +59,25 @@ def _no_winner(methods: Mapping[str, Any], budget: float, trait: str, said: Mapp
 
 def _may_win(name: str, entry: Mapping[str, Any]) -> bool:
     return bool(entry.get("within_budget")) and name != "prompt" and entry["kind"] not in TRAINED
+
+
+def _others(methods: Mapping[str, Any], most: float) -> str:
+    """The best of the others, and who went further than ``most`` at a higher price than was allowed."""
+    reached = {key: _separation(entry)["value"] for key, entry in methods.items() if _finite(entry)}
+    fits = {key: value for key, value in reached.items() if methods[key].get("within_budget")}
+    beyond = {key: value for key, value in reached.items() if key not in fits and value > most}
+    text = ""
+    if fits:
+        second = max(fits, key=lambda key: fits[key])
+        text += f"; {second}, the best of the others, reaches {fits[second]:.2f}"
+    if beyond:
+        first = max(beyond, key=lambda key: beyond[key])
+        text += f"; beyond the budget {first} reaches {beyond[first]:.2f} at × {methods[first]['perplexity']:.2f}"
+    return text
+
+
+def _finite(entry: Mapping[str, Any]) -> bool:
+    return "measures" in entry and math.isfinite(_separation(entry)["value"])
 
 
 def _separation(entry: Mapping[str, Any]) -> Mapping[str, float]:
