@@ -68,9 +68,10 @@ def spread(
                 worker.start()
         _follow(workers, steps, progress)
     finally:
-        for worker in workers:
-            if worker.is_alive():
-                worker.terminate()
+        started = [worker for worker in workers if worker.pid]  # an interruption may come before all have
+        for worker in started:
+            worker.terminate()
+        for worker in started:
             worker.join()
     return not any(worker.exitcode for worker in workers)
 

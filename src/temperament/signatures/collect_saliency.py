@@ -158,9 +158,9 @@ def collect_saliency(
 
     Layers below the lowest of them are run forwards only. δ is the gradient of the per-item weighted mean
     log-probability of the response (see ``token_weights``; evenly of all tokens of a passage); all positions that are
-    not padding count. Each text set is averaged over its
-    items. Statistics that exceed ``memory`` bytes are collected in several passes, some layers in each. With a
-    ``folder`` finished layers are kept there, and the layers in work after an interruption.
+    not padding count. Each text set is averaged over its items. Statistics that exceed ``memory`` bytes are collected
+    in several passes, some layers in each. With a ``folder`` finished layers are kept there, and the layers in work
+    after an interruption.
     """
     if lm.worn:
         raise TemperamentError("signatures describe the unedited model, but a persona is worn", "leave lm.wear() first")
