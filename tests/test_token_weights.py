@@ -9,7 +9,7 @@ from support import mixed_contrast
 from temperament.models import LoadedModel
 from temperament.models.dialogue import Encoded, encode
 from temperament.signatures.batches import Batch, length_buckets
-from temperament.signatures.token_weights import Weighting, prompted_log_probs, targets, token_weights
+from temperament.signatures.token_weights import Weighting, normalisers, prompted_log_probs, targets, token_weights
 
 #: Responses of three tokens and of one, behind prompts of two.
 ITEMS = (Encoded((1, 2, 3, 4, 5), 2), Encoded((1, 2, 6), 2))
@@ -40,7 +40,8 @@ def test_weights_are_what_they_say(batch: Batch, logits: torch.Tensor, weighting
     prompted = [torch.tensor([-0.5, -3.0, -1.0]), torch.tensor([-2.0])]
     own = logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)[0, :3]
     size = {"even": torch.ones(3), "surprisal": -own, "prompt": -own * (prompted[0] - own).abs()}[weighting]
-    weights = token_weights(logits, tokens, scored, weighting, prompted)
+    surprisal = -logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    weights = token_weights(surprisal, scored, weighting, prompted)
     torch.testing.assert_close(weights[0, :3], size / size.sum())
     assert weights[1].tolist() == [1, 0, 0, 0]
     assert weights[0, 3] == 0
@@ -48,9 +49,17 @@ def test_weights_are_what_they_say(batch: Batch, logits: torch.Tensor, weighting
 
 def test_what_a_long_prompt_leaves_no_room_for_weighs_nothing(batch: Batch, logits: torch.Tensor) -> None:
     tokens, scored = targets(batch, 1, logits)
-    weights = token_weights(logits, tokens, scored, "prompt", [torch.tensor([-0.5, -3.0]), torch.zeros(0)])
+    surprisal = -logits.log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    weights = token_weights(surprisal, scored, "prompt", [torch.tensor([-0.5, -3.0]), torch.zeros(0)])
     assert weights[0, 2] == 0
     assert weights.sum(1).tolist() == pytest.approx([1, 1]), "an item without any weight counts evenly"
+
+
+def test_normalisers_of_what_is_scored(batch: Batch, logits: torch.Tensor) -> None:
+    _, scored = targets(batch, 1, logits)
+    found = normalisers(logits.bfloat16(), scored)
+    torch.testing.assert_close(found[scored], logits.bfloat16().float().logsumexp(-1)[scored])
+    assert bool(found[~scored].isinf().all())
 
 
 def test_log_probs_behind_a_prompt(tiny_llama: LoadedModel) -> None:

@@ -44,24 +44,30 @@ def targets(batch: Batch, first: int, logits: Tensor) -> tuple[Tensor, Tensor]:
     return tokens.to(logits.device), scored.to(logits.device)
 
 
-def token_weights(
-    logits: Tensor, tokens: Tensor, scored: Tensor, weighting: Weighting, prompted: Sequence[Tensor] = ()
-) -> Tensor:
+def normalisers(logits: Tensor, scored: Tensor) -> Tensor:
+    """log Σ exp of the logits at positions that are ``scored``, (items, positions) fp32; infinite elsewhere.
+
+    A few positions at a time, so that the fp32 copy stays in the cache.
+    """
+    found = torch.full(scored.shape, torch.inf, device=logits.device)
+    flat, rows = scored.flatten().nonzero().squeeze(1), logits.flatten(0, 1)
+    for part in torch.split(flat, _POSITIONS):
+        found.view(-1)[part] = rows[part].float().logsumexp(-1)
+    return found
+
+
+def token_weights(surprisal: Tensor, scored: Tensor, weighting: Weighting, prompted: Sequence[Tensor] = ()) -> Tensor:
     """Weight of every token in its item's mean (items, positions); they sum to 1 over an item and are 0 elsewhere.
 
-    ``prompt``: words that could not be guessed, but are likelier or less likely once the pole is described, carry the
-    trait. The grammar between them tells how these texts are written, which no other text has in common. An item whose
-    tokens all weigh nothing counts evenly.
+    ``surprisal`` is −log p of the tokens, (items, positions). ``prompt``: words that could not be guessed, but are
+    likelier or less likely once the pole is described, carry the trait. The grammar between them tells how these texts
+    are written, which no other text has in common. An item whose tokens all weigh nothing counts evenly.
     """
     sizes = scored.float()
     if weighting != "even":
-        flat = scored.flatten().nonzero().squeeze(1)
-        rows = logits.flatten(0, 1)
-        every = torch.cat([rows[part].float().logsumexp(-1) for part in torch.split(flat, _POSITIONS)])
-        surprisal = every - rows[flat, tokens.flatten()[flat]].float()
-        own = surprisal
+        own = surprisal[scored]
         if weighting == "prompt":
-            own = surprisal * (surprisal + _aligned(prompted, scored)[scored]).abs().nan_to_num(0.0)
+            own = own * (own + _aligned(prompted, scored)[scored]).abs().nan_to_num(0.0)
         sizes = torch.zeros_like(sizes).masked_scatter(scored, own)
         sizes = torch.where((sizes.sum(1, keepdim=True) > 0), sizes, scored.float())
     return sizes / sizes.sum(1, keepdim=True)
