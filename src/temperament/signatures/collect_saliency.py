@@ -309,7 +309,7 @@ def _gradient(logits: Tensor, every: Tensor, tokens: Tensor, weights: Tensor) ->
     parts = (torch.split(value.flatten(0, 1), _POSITIONS) for value in (logits, result, every, tokens, weights))
     for logit, part, norm, token, weight in zip(*parts, strict=True):
         token, weight = token.unsqueeze(1), weight.unsqueeze(1)
-        chances = (logit - norm.unsqueeze(1)).exp_()  # 0 where nothing is scored
+        chances = logit.float().sub_(norm.unsqueeze(1)).exp_()  # 0 where nothing is scored
         own = (1 - chances.gather(1, token)) * weight
         torch.mul(chances, -weight, out=part).scatter_(1, token, own.to(part.dtype))
     return result
