@@ -14,19 +14,16 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from comparing import lasting, recorded
+from comparing import asked, lasting, recorded
 
 from temperament.compare import Settings, compare
 from temperament.compare.workers import suggested_jobs
 from temperament.models import LoadedModel
 
-#: No trait, so that no judge is loaded; two kinds of method, so that two processes have something to do.
-METHODS = ("contrastive-tilt", "vector")
-
 
 @pytest.fixture(scope="module")
 def contrast(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A contrast file with enough texts for all splits."""
+    """A contrast file with enough texts for all splits, on no trait, so that no judge is loaded."""
     path = tmp_path_factory.mktemp("contrast") / "tea.jsonl"
     rows = []
     for number in range(30):
@@ -46,19 +43,14 @@ def contrast(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def asked(contrast: Path, **changes: Any) -> Settings:
-    given: dict[str, Any] = {"methods": METHODS, "calibration": 4, "validation": 3, "test": 3, "questions": 1}
-    return Settings(str(contrast), **{**given, **changes})
-
-
 def test_two_processes_find_what_one_finds(tiny_llama: LoadedModel, contrast: Path, tmp_path: Path) -> None:
-    alone = compare(tiny_llama, asked(contrast), tmp_path / "one")
+    alone = compare(tiny_llama, asked(contrast=str(contrast), questions=1), tmp_path / "one")
     steps: list[str] = []
     notes: list[str] = []
     with recorded() as items:
         shared = compare(
             tiny_llama,
-            asked(contrast),
+            asked(contrast=str(contrast), questions=1),
             tmp_path / "two",
             jobs=2,
             progress=lambda label, *_: steps.append(label),
@@ -76,7 +68,9 @@ def test_what_a_dead_process_leaves_is_done_alone(tiny_llama: LoadedModel, contr
     lost = copy.copy(tiny_llama)
     lost.name = str(tmp_path / "moved-away")  # no process can load it
     notes: list[str] = []
-    summary = compare(lost, asked(contrast, methods=("vector",)), tmp_path, jobs=2, note=notes.append)
+    summary = compare(
+        lost, asked(contrast=str(contrast), questions=1, methods=("vector",)), tmp_path, jobs=2, note=notes.append
+    )
     assert [text for text in notes if "has died" in text]
     assert "measures" in summary["methods"]["vector"]
 

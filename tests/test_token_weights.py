@@ -9,7 +9,13 @@ from support import mixed_contrast
 from temperament.models import LoadedModel
 from temperament.models.dialogue import Encoded, encode
 from temperament.signatures.batches import Batch, length_buckets
-from temperament.signatures.token_weights import Weighting, normalisers, prompted_log_probs, targets, token_weights
+from temperament.signatures.token_weights import (
+    Weighting,
+    prompted_log_probs,
+    scored_normalisers,
+    targets,
+    token_weights,
+)
 
 #: Responses of three tokens and of one, behind prompts of two.
 ITEMS = (Encoded((1, 2, 3, 4, 5), 2), Encoded((1, 2, 6), 2))
@@ -57,7 +63,7 @@ def test_what_a_long_prompt_leaves_no_room_for_weighs_nothing(batch: Batch, logi
 
 def test_normalisers_of_what_is_scored(batch: Batch, logits: torch.Tensor) -> None:
     _, scored = targets(batch, 1, logits)
-    found = normalisers(logits.bfloat16(), scored)
+    found = scored_normalisers(logits.bfloat16(), scored)
     torch.testing.assert_close(found[scored], logits.bfloat16().float().logsumexp(-1)[scored])
     assert bool(found[~scored].isinf().all())
 

@@ -32,7 +32,13 @@ from temperament.signatures.collect import (
 )
 from temperament.signatures.saliency import HALVES, PARTS, LinearSaliency, SaliencyPair, products, squares
 from temperament.signatures.saliency_store import SaliencyFolder, Seen, Unfinished
-from temperament.signatures.token_weights import Weighting, normalisers, prompted_log_probs, targets, token_weights
+from temperament.signatures.token_weights import (
+    Weighting,
+    prompted_log_probs,
+    scored_normalisers,
+    targets,
+    token_weights,
+)
 
 #: Padded tokens and rows of a batch; its activations are kept for the backward pass.
 BATCH_TOKENS, BATCH_ROWS = 2048, 64
@@ -291,7 +297,7 @@ def _add(lm: LoadedModel, group: _Group, index: int, work: _Work, weighting: Wei
         keep = torch.arange(first, batch.ids.shape[1], device=lm.device)
         logits = lm.model(input_ids=batch.ids.to(lm.device), use_cache=False, logits_to_keep=keep).logits
         tokens, scored = targets(batch, first, logits)
-        every = normalisers(logits.detach(), scored)
+        every = scored_normalisers(logits.detach(), scored)
         surprisal = every - logits.detach().gather(-1, tokens.unsqueeze(-1)).squeeze(-1).float()
         weights = token_weights(surprisal, scored, weighting if work.pole else "even", work.prompted)
         logits.backward(_gradient(logits.detach(), every, tokens, weights))
@@ -301,7 +307,7 @@ def _add(lm: LoadedModel, group: _Group, index: int, work: _Work, weighting: Wei
 def _gradient(logits: Tensor, every: Tensor, tokens: Tensor, weights: Tensor) -> Tensor:
     """Gradient of the sum over items of the weighted mean log-probability of their response tokens, at the logits.
 
-    Logits (items, positions, vocabulary); ``every`` their ``normalisers`` and the others (items, positions). The
+    Logits (items, positions, vocabulary); ``every`` their ``scored_normalisers`` and the others (items, positions). The
     gradient, weight · (one-hot − softmax), is written in closed form a few positions at a time: values of a whole batch
     in fp32 would lie outside every cache.
     """

@@ -70,7 +70,7 @@ def log_prob_batches(
             for offset, token in enumerate(items[index].ids[items[index].start :])
         ]
         at, columns, chosen = torch.tensor(picks, device=lm.device).T
-        values = (logits[at, columns, chosen].float() - _normalisers(logits, at, columns)).double().cpu()
+        values = (logits[at, columns, chosen].float() - normalisers(logits, at, columns)).double().cpu()
         counts = [len(items[index].ids) - items[index].start for _, index in held]
         best: list[bool | None] = [None] * len(held)
         if greedy:
@@ -118,7 +118,7 @@ def _batches(
             yield own, prefix, batch
 
 
-def _normalisers(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def normalisers(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """log Σ exp in fp32 at (row, column) pairs, (pairs,); ``logits`` (rows, columns, vocabulary) of any type.
 
     A few positions at a time, only those asked for, so that the fp32 copy stays in the cache.

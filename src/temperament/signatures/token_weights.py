@@ -12,12 +12,10 @@ from temperament.calibration import Example
 from temperament.models import LoadedModel
 from temperament.models.dialogue import encode
 from temperament.signatures.batches import Batch
-from temperament.signatures.log_probs import log_prob_batches
+from temperament.signatures.log_probs import log_prob_batches, normalisers
 
 #: A token's surprisal −log p times how far the prompt of its pole moves that, the surprisal alone, or all alike.
 Weighting = Literal["prompt", "surprisal", "even"]
-#: Positions whose logits are normalised at a time.
-_POSITIONS = 8
 
 
 def prompted_log_probs(lm: LoadedModel, examples: Sequence[Example], prompt: str) -> list[Tensor]:
@@ -44,15 +42,10 @@ def targets(batch: Batch, first: int, logits: Tensor) -> tuple[Tensor, Tensor]:
     return tokens.to(logits.device), scored.to(logits.device)
 
 
-def normalisers(logits: Tensor, scored: Tensor) -> Tensor:
-    """log Σ exp of the logits at positions that are ``scored``, (items, positions) fp32; infinite elsewhere.
-
-    A few positions at a time, so that the fp32 copy stays in the cache.
-    """
+def scored_normalisers(logits: Tensor, scored: Tensor) -> Tensor:
+    """log Σ exp of the logits at positions that are ``scored``, (items, positions) fp32; infinite elsewhere."""
     found = torch.full(scored.shape, torch.inf, device=logits.device)
-    flat, rows = scored.flatten().nonzero().squeeze(1), logits.flatten(0, 1)
-    for part in torch.split(flat, _POSITIONS):
-        found.view(-1)[part] = rows[part].float().logsumexp(-1)
+    found[scored] = normalisers(logits, *scored.nonzero().T)
     return found
 
 

@@ -65,9 +65,11 @@ def band(methods: Sequence[Method]) -> tuple[float, float] | None:
 
 def bend(shown: Sequence[Point]) -> float | None:
     """The largest effect but one, if the largest is so far beyond that the others would lie in a heap; else None."""
-    if len(shown) <= CROWD:
+    away = _pinned(shown)
+    inside = [point for point in shown if point.method.name not in away]
+    if len(inside) <= CROWD:
         return None
-    *others, top = sorted(point.effect.value for point in shown)
+    *others, top = sorted(point.effect.value for point in inside)
     usual = max(map(abs, others))
     return usual if 0 < usual < top / FAR else None
 
@@ -82,9 +84,10 @@ def frontier(summary: Mapping[str, Any], methods: Sequence[Method], *, narrow: b
     budgets = sorted({*budgets, *([main] if main is not None else [])})
     width, height, size = (358.0, 480.0, 11.5) if narrow else (960.0, 540.0, 13.5)
     left, right, top, bottom = (38.0, 8.0, 52.0, 46.0) if narrow else (56.0, 16.0, 50.0, 52.0)
-    xs, pinned = _costs(shown, budgets, left, width - right)
+    pinned = _pinned(shown)
+    xs = _costs(shown, pinned, budgets, left, width - right)
     grey = band(methods)
-    ys = _effects([p for p in shown if p.method.name not in pinned] or shown, grey, top, height - bottom)
+    ys = _effects([p for p in shown if p.method.name not in pinned], grey, top, height - bottom)
     drawing = Drawing(
         f"frontier-{'narrow' if narrow else 'wide'}",
         width,
@@ -99,19 +102,23 @@ def frontier(summary: Mapping[str, Any], methods: Sequence[Method], *, narrow: b
     return drawing
 
 
-def _costs(shown: Sequence[Point], budgets: Sequence[float], start: float, end: float) -> tuple[Scale, set[str]]:
-    """The horizontal scale, and the methods that lie beyond its right end."""
-    costs = [point.cost for point in shown]
-    beyond = [point for point in shown if point.cost > WIDE]
-    log = len(beyond) * 3 >= len(shown)
-    pinned = set() if log else {point.method.name for point in beyond}
-    inside = [*([cost for cost in costs if log or cost <= WIDE]), *budgets, 1.0]
+def _pinned(shown: Sequence[Point]) -> set[str]:
+    """The methods drawn at the right edge: beyond ``WIDE``, unless so many are that the axis is logarithmic."""
+    beyond = {point.method.name for point in shown if point.cost > WIDE}
+    return set() if len(beyond) * 3 >= len(shown) else beyond
+
+
+def _costs(shown: Sequence[Point], pinned: set[str], budgets: Sequence[float], start: float, end: float) -> Scale:
+    """The horizontal scale for all methods but those that are ``pinned``."""
+    costs = [point.cost for point in shown if point.method.name not in pinned]
+    log = max(costs) > WIDE
+    inside = [*costs, *budgets, 1.0]
     low, high = min(inside), max(inside)
     if log:
-        return Scale(low * 0.93, high * (high / low) ** 0.12, start, end, log=True), pinned
+        return Scale(low * 0.93, high * (high / low) ** 0.12, start, end, log=True)
     # Room on the right for the tuning curves, which go past the budget, and for labels.
     span = max(high - low, 0.1)
-    return Scale(low - 0.1 * span, high + 0.28 * span, start, end), pinned
+    return Scale(low - 0.1 * span, high + 0.28 * span, start, end)
 
 
 def _effects(inside: Sequence[Point], grey: tuple[float, float] | None, top: float, bottom: float) -> Scale:
