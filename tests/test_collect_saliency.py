@@ -314,11 +314,11 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int, error: type[Bas
     seen: list[int] = []
     products = COLLECTING.products
 
-    def failing(*factors: Tensor) -> tuple[Tensor, Tensor]:
+    def failing(*factors: Any) -> tuple[Tensor | None, Tensor]:
         seen.append(1)
         if len(seen) == calls + 1:
             raise error
-        found: tuple[Tensor, Tensor] = products(*factors)
+        found: tuple[Tensor | None, Tensor] = products(*factors)
         return found
 
     monkeypatch.setattr(COLLECTING, "products", failing)
@@ -373,7 +373,7 @@ def test_sums_that_may_be_torn_are_not_kept(
     seen: list[int] = []
     products = COLLECTING.products
 
-    def half(*factors: Tensor) -> tuple[Tensor, Tensor]:
+    def half(*factors: Any) -> tuple[Tensor | None, Tensor]:
         seen.append(1)
         gradient, fisher = products(*factors)
         return gradient, fisher if len(seen) < 20 else fisher[:, :3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -16,6 +17,9 @@ from temperament.atomic import finite
 
 out = Console(highlight=False, markup=False)
 err = Console(stderr=True, highlight=False, markup=False)
+
+#: Seconds between two lines of progress where stderr is not a terminal.
+LOG_SECONDS = 30.0
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -36,18 +40,36 @@ def working(text: str) -> AbstractContextManager[object]:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; yields a function of (done, total)."""
-    with _bars() as bars:
-        task = bars.add_task(label, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    """Progress on stderr; yields a function of (done, total)."""
+    with progress_steps() as step:
+        yield lambda done, total: step(label, done, total)
 
 
 @contextmanager
 def progress_steps() -> Iterator[Callable[[str, int, int], None]]:
-    """One progress bar on stderr for named steps; yields a function of (label, done, total)."""
+    """Progress of named steps on stderr; yields a function of (label, done, total).
+
+    A bar on a terminal; elsewhere, as in the log of a job, a line now and then.
+    """
+    if not err.is_terminal:
+        yield _lines()
+        return
     with _bars() as bars:
         task = bars.add_task("", total=None)
         yield lambda label, done, total: bars.update(task, description=label, completed=done, total=total)
+
+
+def _lines(every: float = LOG_SECONDS) -> Callable[[str, int, int], None]:
+    """A function of (label, done, total) that prints them if the last line is that many seconds old."""
+    printed = time.monotonic()
+
+    def step(label: str, done: int, total: int) -> None:
+        nonlocal printed
+        if time.monotonic() - printed >= every:
+            printed = time.monotonic()
+            err.print(f"{label}: {done} of {total}", soft_wrap=True)
+
+    return step
 
 
 def _bars() -> Progress:
@@ -58,4 +80,4 @@ def _bars() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    return Progress(*columns, console=err, transient=True)

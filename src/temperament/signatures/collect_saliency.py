@@ -104,12 +104,12 @@ class _Group:
         if self.last is not x:
             self.last, self.squares = x, squares(flat)
         # padding stands behind all that is scored: its δ is exactly 0
-        gradient, fisher = products(flat, delta.reshape(-1, delta.shape[-1]), self.squares)
+        gradient, fisher = products(flat, delta.reshape(-1, delta.shape[-1]), self.squares, work.gradient is not None)
         total = self.sums[site.name]
         self.torn = site.name
         if routed is not None and work.gradient:
             self.seen[site.name][HALVES.index(work.gradient)] += _reached(routed, work.batch)
-        if work.gradient:
+        if work.gradient and gradient is not None:
             total[PARTS.index(work.gradient)].add_(gradient, alpha=work.item)
         total[PARTS.index(work.fisher)].add_(fisher, alpha=work.item_fisher)
         self.covered[site.name] = index + 1

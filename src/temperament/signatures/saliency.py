@@ -107,9 +107,11 @@ def squares(x: Tensor) -> Tensor:
     return (x.float() if x.dtype == torch.float16 else x).square()
 
 
-def products(x: Tensor, delta: Tensor, x_squares: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ δ xᵀ and Σ δ² (x²)ᵀ over positions; ``x`` (positions, inputs), ``delta`` (positions, outputs).
+def products(x: Tensor, delta: Tensor, x_squares: Tensor, with_gradient: bool = True) -> tuple[Tensor | None, Tensor]:
+    """Σ δ xᵀ, None where it is not asked for, and Σ δ² (x²)ᵀ over positions.
 
-    Both (outputs, inputs) in the dtype of ``squares(x)``.
+    ``x`` (positions, inputs), ``delta`` (positions, outputs); both products (outputs, inputs) in the dtype of
+    ``squares(x)``.
     """
-    return delta.T.to(x_squares.dtype) @ x.to(x_squares.dtype), squares(delta).T @ x_squares
+    gradient = delta.T.to(x_squares.dtype) @ x.to(x_squares.dtype) if with_gradient else None
+    return gradient, squares(delta).T @ x_squares
