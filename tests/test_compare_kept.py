@@ -60,6 +60,18 @@ def test_other_settings_reuse_nothing_wrong(
     assert lasting(comparison(tiny_llama, folder, methods=VECTOR)) == lasting(before)
 
 
+def test_methods_may_be_set_and_are_found_anew(
+    first: tuple[Path, dict[str, Any]], tiny_llama: LoadedModel, tmp_path: Path
+) -> None:
+    folder, before = first
+    options = {"vector": {"layers": "all"}}
+    mixed = comparison(tiny_llama, folder, methods=VECTOR, options=options)
+    assert lasting(mixed) == lasting(comparison(tiny_llama, tmp_path, methods=VECTOR, options=options))
+    assert mixed["methods"]["vector"]["settings"] == {"layers": "all"}
+    assert mixed["methods"]["vector"]["measures"] != before["methods"]["vector"]["measures"]
+    assert lasting(comparison(tiny_llama, folder, methods=VECTOR)) == lasting(before)
+
+
 def test_controls_are_never_made_from_other_signatures(tiny_llama: LoadedModel, tmp_path: Path) -> None:
     expected = workshop(tiny_llama, tmp_path / "alone").candidate("contrastive-tilt").shuffled
     workshop(tiny_llama, tmp_path / "mixed").candidate("contrastive-tilt")

@@ -16,9 +16,10 @@ from temperament.calibration import resolve_contrast
 from temperament.calibration.builtin import builtin_judge_texts, trait_of
 from temperament.calibration.contrast import group_key
 from temperament.calibration.questionnaire_items import transfer_contrast
-from temperament.compare.settings import PROMPT, read_texts, set_aside
+from temperament.cli.main import run
+from temperament.compare.settings import PROMPT, method_options, read_texts, set_aside
 from temperament.evaluation.judge_texts import judge_texts
-from temperament.methods import METHODS
+from temperament.methods import METHODS, SparsityPlan
 
 
 def test_the_parts_of_a_built_in_contrast_share_no_text() -> None:
@@ -205,3 +206,34 @@ def test_mistakes(make: Callable[[], object], part: str) -> None:
 def test_the_budget_asked_for_is_among_those_reported() -> None:
     assert asked(budget=1.15).budgets == (1.05, 1.10, 1.15, 1.25)
     assert asked().budgets == (1.05, 1.10, 1.25)
+
+
+def test_settings_of_methods_are_read_before_anything_is_loaded() -> None:
+    tilt = {"sparsity": "0.1", "sparsity.mlp": "0.3", "t": "2"}
+    assert asked(methods=("contrastive-tilt",), options={"contrastive-tilt": tilt}).options["contrastive-tilt"] == tilt
+    own, plan = method_options("contrastive-tilt", tilt)
+    assert (own, plan) == ({"t": "2"}, SparsityPlan.of({"default": "0.1", "mlp": "0.3"}))
+    assert method_options("vector", {"layers": "all"}) == ({"layers": "all"}, None)
+    assert method_options("wanda", {"sparsity.mlp": "0.3"})[1] == SparsityPlan.of({"default": "0.5", "mlp": "0.3"})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"lora": {"epochs": "9"}}, "which is not compared"),
+        ({"prompt": {"epochs": "9"}}, "which is not compared"),
+        ({"vector": {"epochs": "9"}}, "epochs"),
+        ({"vector": {"sparsity": "0.2"}}, "no sparsity"),
+        ({"vector": {"sparsities": "0.2"}}, "sparsities"),
+    ],
+)
+def test_wrong_settings_of_methods_are_refused(options: dict[str, dict[str, str]], said: str) -> None:
+    with refused(said):
+        asked(methods=("vector",), options=options)
+
+
+@pytest.mark.parametrize("given", ["t=2", "vector=2", "vector.t", "vector.=2", ".t=2", "vector.t="])
+def test_settings_name_their_method(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", "--contrast", "extraversion", "--out", "never", "--methods", "vector", "--set", given]
+    assert run(arguments) == 2
+    assert "METHOD.KEY=VALUE" in capsys.readouterr().err

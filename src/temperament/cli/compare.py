@@ -74,6 +74,13 @@ def command(
             "Example: --specificity power.jsonl,mbti-ei",
         ),
     ] = "",
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="A setting of one method, METHOD.KEY=VALUE; repeatable. Example: --set contrastive-tilt.sparsity=0.1",
+        ),
+    ] = None,
     seed: Annotated[
         int,
         typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of samples, halves and intervals. Example: --seed 1"),
@@ -124,6 +131,7 @@ def command(
         hellaswag or _given(data, "capability/hellaswag_val_400.jsonl"),
         mmlu or _given(data, "capability/mmlu_dev"),
         others=tuple(name.strip() for name in specificity.split(",") if name.strip()),
+        options=_by_method(options or []),
     )
     for note in read_texts(settings).notes:  # wrong texts are told before a model is loaded
         tell(note)
@@ -147,6 +155,18 @@ def command(
     out.print(compare_table(summary))
     out.print(summary["verdict"]["sentence"], soft_wrap=True)
     out.print(f"report: {page}", soft_wrap=True)
+
+
+def _by_method(pairs: list[str]) -> dict[str, dict[str, str]]:
+    """``METHOD.KEY=VALUE`` pairs, by method."""
+    found: dict[str, dict[str, str]] = {}
+    for pair in pairs:
+        name, mark, value = pair.partition("=")
+        method, dot, key = name.strip().partition(".")
+        if not (mark and dot and method and key and value.strip()):
+            raise TemperamentError(f"--set {pair!r} is not METHOD.KEY=VALUE", "write for example --set lora.epochs=10")
+        found.setdefault(method, {})[key] = value.strip()
+    return found
 
 
 def _given(data: str | None, name: str) -> Path | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from temperament.atomic import finite, write_bytes
-from temperament.compare.settings import PROMPT, Texts
+from temperament.compare.settings import PROMPT, Texts, method_options
 from temperament.errors import TemperamentError
 from temperament.evaluation.controls import random_pair, shuffled_pair
 from temperament.methods import find_method
@@ -51,9 +51,16 @@ class Workshop:
     """Finds the pairs of a comparison in one model; what was found before, with everything equal, is read again."""
 
     def __init__(
-        self, lm: LoadedModel, texts: Texts, seed: int, folder: Path, progress: Progress | None = None
+        self,
+        lm: LoadedModel,
+        texts: Texts,
+        seed: int,
+        folder: Path,
+        progress: Progress | None = None,
+        options: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self._lm, self._texts, self._seed, self._folder, self._progress = lm, texts, seed, folder, progress
+        self._options = options or {}
 
     def candidate(self, name: str) -> Candidate:
         """The pair of a method, or of the system prompts of both poles."""
@@ -61,6 +68,7 @@ class Workshop:
             return self._prompt()
         method = find_method(name)
         place = self._folder / "personas" / name
+        own, sparsity = method_options(name, self._options.get(name, {}))
 
         @cache
         def found() -> Extraction:
@@ -68,6 +76,8 @@ class Workshop:
                 self._lm,
                 self._texts.calibration,
                 method=name,
+                sparsity=sparsity,
+                settings=own,
                 seed=self._seed,
                 folder=self._folder / "signatures" / method.kind,  # reused where they fit
                 progress=self._report(f"{name}: extraction"),
@@ -119,7 +129,9 @@ class Workshop:
     def _key(self, method: str, name: str) -> str:
         """Identity of what a pair is made of."""
         lm = self._lm
-        parameters = find_method(method).parameters().model_dump()
+        options = self._options.get(method, {})
+        own, _ = method_options(method, options)
+        parameters = [find_method(method).read(own).model_dump(), {**options}]
         parts = [lm.fingerprint, lm.tokenizer_hash, lm.template_hash, str(lm.dtype), self._texts.calibration.hash]
         text = json.dumps([*parts, self._seed, method, name, parameters, package_versions()])
         return hashlib.sha256(text.encode()).hexdigest()

@@ -65,9 +65,9 @@ class Entries:
         self.measuring = Measuring(ledger, texts, judge, settings.seed)
         self.further = Further(self.measuring, texts, settings) if settings.full else None
         # the same methods with other settings are timed apart
-        run = repr((lm.fingerprint, lm.dtype, replace(settings, methods=())))
+        run = repr((lm.fingerprint, lm.dtype, replace(settings, methods=(), options={}), settings.options))
         self.clock = Clock(folder / "seconds" / hashlib.sha256(run.encode()).hexdigest()[:12])
-        self._workshop = Workshop(lm, texts, settings.seed, folder, progress)
+        self._workshop = Workshop(lm, texts, settings.seed, folder, progress, settings.options)
         self._prompts: Poles | None = None
 
     def prompt_works(self) -> None:
@@ -100,6 +100,7 @@ class Entries:
             "summary": candidate.summary,
             "bytes": candidate.bytes,
             "details": dict(candidate.details),
+            "settings": dict(self.settings.options.get(name, {})),
             "strength": tuned.strength,
             "perplexity": cost.value,
             "perplexity_poles": {"plus": cost.extra["plus"], "minus": cost.extra["minus"]},

@@ -13,7 +13,7 @@ from temperament.calibration.questionnaire_items import transfer_contrast
 from temperament.errors import TemperamentError
 from temperament.evaluation.local_judge import can_be_judged
 from temperament.evaluation.loops import trait_questions
-from temperament.methods import METHODS
+from temperament.methods import METHODS, SparsityPlan, find_method
 
 #: The baseline that is no method of its own: the system prompt of each pole.
 PROMPT = "prompt"
@@ -32,7 +32,8 @@ class Settings:
     ``questionnaire`` is a file of items, whose sentences on the trait are one instrument more.
 
     ``full`` adds two-choice, questionnaire, capability, drift and specificity; that is measured on the five traits and
-    on the test statements of ``others``, each a built-in name or a labelled file.
+    on the test statements of ``others``, each a built-in name or a labelled file. ``options`` are settings of methods
+    by their names, ``sparsity`` and ``sparsity.SELECTOR`` among them.
     """
 
     contrast: str
@@ -50,6 +51,7 @@ class Settings:
     hellaswag: Path | None = None
     mmlu: Path | None = None
     others: tuple[str, ...] = ()
+    options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 < self.budget <= 10:
@@ -62,6 +64,12 @@ class Settings:
         if self.trait and not find_trait(self.trait):
             known = ", ".join(trait.name for trait in TRAITS)
             raise TemperamentError(f"unknown trait {self.trait!r}", f"use one of {known}")
+        for name, values in self.options.items():
+            if name not in self.names or name == PROMPT:
+                raise TemperamentError(
+                    f"a setting of {name!r}, which is not compared", "settings are METHOD.KEY=VALUE; see --methods"
+                )
+            method_options(name, values)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,6 +87,24 @@ class Settings:
     @property
     def budgets(self) -> tuple[float, ...]:
         return tuple(sorted({*BUDGETS, self.budget}))
+
+
+def method_options(name: str, values: Mapping[str, str]) -> tuple[dict[str, str], SparsityPlan | None]:
+    """A method's own settings, and the sparsity of its masks (None: the method's).
+
+    Raises:
+        TemperamentError: for a setting or value that the method does not know.
+    """
+    method = find_method(name)
+    shares = {key: value for key, value in values.items() if key.partition(".")[0] == "sparsity"}
+    own = {key: value for key, value in values.items() if key not in shares}
+    method.read(own)
+    if not shares:
+        return own, None
+    if method.sparsity is None:
+        raise TemperamentError(f"the method {name} has no sparsity", f"its settings: {method.settings}")
+    named = {key.partition(".")[2] or "default": value for key, value in shares.items()}
+    return own, SparsityPlan.of({"default": method.sparsity, **named})
 
 
 @dataclass(frozen=True)
