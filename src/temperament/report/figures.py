@@ -163,3 +163,10 @@ def pyplot() -> Any:
     pyplot.rcParams["text.parse_math"] = False  # a $ in a name is a $
 
     return pyplot
+
+
+def outlined() -> list[Any]:
+    """Path effects of a label that lines may cross: a white rim."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2.5, foreground="white")]

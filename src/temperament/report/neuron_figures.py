@@ -64,7 +64,7 @@ def _overlap(axes: Any, analysis: NeuronAnalysis) -> None:
         share = "" if same is None else f"\n{100 * same:.0f} %"
         return "" if i == j else f"{values[i][j]:.2f}{share}"
 
-    short = [shortened(name, 12) for name in names]
+    short = [shortened(name, 18) for name in names]
     heat_map(axes, values, rows=short, columns=short, text=text, limits=(0, max(top * 1.4, 0.3)), square=True)
     axes.set_title("Overlap: Jaccard index, and share\nof the common ones with the same sign", loc="left", fontsize=10)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from temperament.analyze.sweep import Sweep, SweepPoint, shown
-from temperament.report.figures import CONTROL, GRID, INK, pyplot, save_figure
+from temperament.report.figures import CONTROL, GRID, INK, outlined, pyplot, save_figure
 
 _SERIES = ("#1f5f99", "#c2571a", "#3b7d4f", "#8e4a8b", "#a08000", "#b03a48")
 
@@ -75,7 +75,7 @@ def _line(
     right.plot(cost, [m.value for m in worn], f"o{line}", color=colour, markersize=5, linewidth=0.8)
     for point, at, effect in zip(points, cost, worn, strict=True):
         right.annotate(_short(shown(point.value)), (at, effect.value), xytext=(4, 4), textcoords="offset points",
-                       fontsize=7, color=INK)  # fmt: skip
+                       fontsize=7, color=INK, path_effects=outlined())  # fmt: skip
 
 
 def _short(text: str) -> str:
