@@ -181,6 +181,12 @@ def test_longest_repeat_equals_a_search_of_every_pair(words: list[str]) -> None:
 
 def test_case_and_punctuation_do_not_hide_a_repetition() -> None:
     assert repeat_share(["Don't stop. DON'T STOP!", "..."], seed=0).value == pytest.approx(0.5)
+
+
+def test_a_run_of_letters_is_no_word() -> None:
+    assert repeat_share(["The sea is " + "H" * 100], seed=0).value == pytest.approx(99 / 103)
+    assert repeat_share(["海は静かです。" * 2 + "夜は長い。"], seed=0).value == pytest.approx(1 / 3)
+    assert repeat_share(["海は静かでとても広い" * 4], seed=0).value == pytest.approx(30 / 40)
     assert repeat_share(["...", "a"], seed=0).extra["missing"] == 1
 
 

@@ -20,6 +20,8 @@ from temperament.models import LoadedModel
 #: Answers scored between two records kept.
 _PORTION = 64
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
+#: Letters of the longest word; scripts without spaces have longer runs.
+_LONGEST_WORD = 32
 
 
 class AnswerScores:
@@ -160,8 +162,9 @@ def longest_repeat(words: Sequence[str]) -> int:
 
 
 def _words(text: str) -> list[str]:
-    """Words in lower case, without punctuation."""
-    return _WORD.findall(text.lower())
+    """Words in lower case, without punctuation; letters of what is too long for a word, such as a run of one letter."""
+    words = _WORD.findall(text.lower())
+    return [part for word in words for part in ([word] if len(word) <= _LONGEST_WORD else word)]
 
 
 def _perplexity(total: Array, tokens: Array, axis: int = -1) -> Any:
