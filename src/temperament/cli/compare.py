@@ -153,7 +153,6 @@ def command(
         print_json(summary)
         return
     out.print(compare_table(summary))
-    out.print(summary["verdict"]["sentence"], soft_wrap=True)
     out.print(f"report: {page}", soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from temperament.evaluation.generation import Generation
 from temperament.evaluation.instrument import Record
 
 #: Questions asked at every strength that is tried, in one batch, and tokens of an answer.
-QUESTIONS, TOKENS = 10, 40
+QUESTIONS, TOKENS = 20, 40
 
 
 def trait_questions(trait: str | None, use: Literal["identification", "test"], count: int) -> tuple[str, ...]:

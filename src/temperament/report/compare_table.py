@@ -16,7 +16,7 @@ from temperament.report.tables import cost_text, interval, plain_table
 _COLUMNS = {
     "separation": ("separation\n(nats/token)", 0.0),
     "auc": ("AUC", 0.5),
-    "transfer_auc": ("transfer\nAUC", 0.5),
+    "transfer_auc": ("trans-\nfer AUC", 0.5),
     "generation": ("answers", 0.0),
 }
 
@@ -43,7 +43,7 @@ def compare_table(summary: Mapping[str, Any]) -> Table:
             if name == "separation":
                 cells.append(_range(method.empty(name)))
         cost = method.perplexity
-        over = " !" if method.within_budget is False else ""
+        over = "!" if method.within_budget is False else ""
         cells.append("–" if cost is None else cost_text(cost) + over)
         table.add_row(Text(method.name), *map(Text, cells), style="bold" if method.name == winner else None)
     table.caption, table.caption_justify = Text(_caption(summary, methods)), "left"
