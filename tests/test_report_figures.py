@@ -169,7 +169,7 @@ def test_the_terminal_table_fits_80_columns_without_losing_a_figure() -> None:
     assert row.split() == ["lora", "1.02", "[.82,", "1.20]", "-.05", "…", ".05", ".97", ".83", ".31", "×", "1.10"]
     assert "contrastive-sparse failed: no budget is met: the smallest strength costs × 41.2" in "\n".join(lines)
     assert any(line.startswith("contrastive-wanda") and "~.11 [.05, .16]" in line for line in lines)
-    assert any(line.startswith("trained-subnetwork") and line.endswith("× 1.31 !") for line in lines)
+    assert any(line.startswith("trained-subnetwork") and line.endswith("× 1.31!") for line in lines)
     heads = next(line for line in lines if line.startswith("heads"))
     assert heads.split()[-5:] == ["–", "–", "–", "×", "1.06"]
     assert max(map(len, lines)) <= 80
@@ -183,7 +183,7 @@ def test_the_terminal_table_leaves_out_columns_that_nobody_has() -> None:
     text = printed(summary)
     assert "answers" not in text
     assert "local judge" not in text
-    assert "transfer" in text
+    assert "trans-" in text
 
 
 def test_the_terminal_table_takes_names_as_they_are() -> None:
