@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import temperament.cli.main as main_module
+from temperament.__main__ import main as entry
 from temperament.cli.main import run
 from temperament.signatures import collect as collect_signatures
 
@@ -393,3 +394,18 @@ def test_import_is_light() -> None:
 
     probe = "import sys, temperament.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+
+
+def test_an_interrupt_while_the_command_is_imported_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupting:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "temperament.cli.main":
+                raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(sys.modules, "temperament.cli.main")
+        patch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+        with pytest.raises(SystemExit) as ended:
+            entry()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.splitlines() == ["interrupted before anything was done"]

@@ -1,5 +1,17 @@
-"""``python -m temperament``."""
+"""The ``temperament`` command, and ``python -m temperament``."""
 
-from temperament.cli.main import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command; Ctrl-C while it is still being imported ends it as quietly as later on."""
+    try:
+        from temperament.cli.main import main as command
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted before anything was done\n")
+        sys.exit(130)
+    command()
+
+
+if __name__ == "__main__":
+    main()
