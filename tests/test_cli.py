@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -361,13 +362,14 @@ def test_being_told_to_end_clears_up_like_an_interruption(monkeypatch: pytest.Mo
             cleared.append("temporary files")
         return 0
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setattr(main_module, "run", told)
     try:
         with pytest.raises(KeyboardInterrupt):
-            main_module.main()
+            entry()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert cleared
 
 
@@ -396,16 +398,38 @@ def test_import_is_light() -> None:
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
 
 
-def test_an_interrupt_while_the_command_is_imported_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    class Interrupting:
-        def find_spec(self, name: str, *_: object) -> None:
-            if name == "temperament.cli.main":
-                raise KeyboardInterrupt
+_INTERRUPTED_IMPORT = """
+import os, signal, sys, time
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delitem(sys.modules, "temperament.cli.main")
-        patch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
-        with pytest.raises(SystemExit) as ended:
-            entry()
-    assert ended.value.code == 130
-    assert capsys.readouterr().err.splitlines() == ["interrupted before anything was done"]
+class Waiting:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), {signal})
+            time.sleep(5)
+
+sys.meta_path.insert(0, Waiting())
+sys.argv = ["temperament", "list", "methods"]
+from temperament.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["temperament.cli.main", "torch._C"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_something_is_imported_is_no_traceback(module: str, number: signal.Signals) -> None:
+    source = _INTERRUPTED_IMPORT.format(module=module, signal=int(number))
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines() == ["interrupted before anything was done"]
+
+
+def test_streams_that_are_closed_or_know_few_letters() -> None:
+    command = [sys.executable, "-m", "temperament"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*command, "list", "methods"], capture_output=True, env=ascii_only, timeout=120)
+    assert done.returncode == 0
+    assert b"contrastive-tilt" in done.stdout
+    closed = " ".join([*command, "list", "methods", "--json", ">&-"])
+    assert subprocess.run(["sh", "-c", closed], capture_output=True, timeout=120).returncode == 0
+    unheard = " ".join([*command, "list", "nothing", "2>/dev/full"])
+    assert subprocess.run(["sh", "-c", unheard], capture_output=True, timeout=120).returncode == 2

@@ -13,9 +13,10 @@ import pytest
 from test_cli import one_line_error, printed_json
 
 from temperament.cli.main import run
+from temperament.errors import TemperamentError
 from temperament.evaluation.budget import MOST_REPEAT
 from temperament.evaluation.perplexity import neutral_passages
-from temperament.personas import open_persona
+from temperament.personas import Persona, open_persona
 
 TRAIT = "extraversion"
 
@@ -80,7 +81,7 @@ def test_both_poles_are_dialled_and_kept(model: str, pair: Path, capsys: pytest.
     assert run(["inspect", str(pair / "plus.persona"), "--json"]) == 0
     shown = printed_json(capsys)
     assert shown["dial"]["strength"] == result["plus"]["strength"]
-    assert shown["dial"]["texts"] == 18, "8 statements and 10 questions"
+    assert shown["dial"]["texts"] == 28, "8 statements and 20 questions"
     assert shown["calibration_texts"] == 16
     assert run(["inspect", str(pair / "plus.persona")]) == 0
     assert "+0.1sd" in capsys.readouterr().out
@@ -195,3 +196,20 @@ def test_mistakes_get_one_line(
     assert run([*given, *(word.format(**places) for word in words)]) == 2
     assert expected in one_line_error(capsys)
     assert places["plus"].read_bytes() == before
+
+
+def test_both_files_are_written_or_neither(
+    model: str, pair: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in pair.glob("*.persona")}
+    save = Persona.save
+
+    def full(persona: Persona, path: Path) -> Path:
+        if path.name == "minus.persona":
+            raise TemperamentError(f"{path} cannot be written: disk full", "free disk space")
+        return save(persona, path)
+
+    monkeypatch.setattr(Persona, "save", full)
+    assert run(command(model, pair, "--target", "+0.1sd")) == 2
+    assert "disk full" in one_line_error(capsys)
+    assert {path.name: path.read_bytes() for path in pair.glob("*.persona")} == before

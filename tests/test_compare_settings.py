@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from answering import made_items, write_items
-from comparing import asked, custom_contrast
+from comparing import asked, comparison, custom_contrast
 from expect import refused
 
 from temperament.calibration import resolve_contrast
@@ -20,6 +20,7 @@ from temperament.cli.main import run
 from temperament.compare.settings import PROMPT, method_options, read_texts, set_aside
 from temperament.evaluation.judge_texts import judge_texts
 from temperament.methods import METHODS, SparsityPlan
+from temperament.models import LoadedModel
 
 
 def test_the_parts_of_a_built_in_contrast_share_no_text() -> None:
@@ -225,11 +226,25 @@ def test_settings_of_methods_are_read_before_anything_is_loaded() -> None:
         ({"vector": {"epochs": "9"}}, "epochs"),
         ({"vector": {"sparsity": "0.2"}}, "no sparsity"),
         ({"vector": {"sparsities": "0.2"}}, "sparsities"),
+        ({"wanda": {"sparsity": "0.2", "sparsity.default": "0.3"}}, "unclear settings"),
+        ({"wanda": {"sparsity.": "0.3"}}, "unclear settings"),
     ],
 )
 def test_wrong_settings_of_methods_are_refused(options: dict[str, dict[str, str]], said: str) -> None:
     with refused(said):
-        asked(methods=("vector",), options=options)
+        asked(methods=("vector", "wanda"), options=options)
+
+
+def test_a_part_of_no_model_is_told_before_anything_is_measured(tiny_llama: LoadedModel, tmp_path: Path) -> None:
+    with refused("'bogus'"):
+        comparison(tiny_llama, tmp_path, methods=("vector", "wanda"), options={"wanda": {"sparsity.bogus": "0.1"}})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_setting_is_given_once(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", "--contrast", "extraversion", "--out", "never", "--methods", "wanda"]
+    assert run([*arguments, "--set", "wanda.sparsity=.1", "--set", "wanda.sparsity=.2"]) == 2
+    assert "wanda.sparsity is given twice" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", ["t=2", "vector=2", "vector.t", "vector.=2", ".t=2", "vector.t="])

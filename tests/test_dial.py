@@ -305,7 +305,7 @@ def test_a_strength_whose_answers_go_in_circles_is_beyond_the_budget(
     first = min(point.strength for point in found.curve)
     assert (found.dial.strength, found.dial.repeat) == (first, 0.09)
     assert found.dial.strength < plain.dial.strength
-    assert set(asked) == {10}
+    assert set(asked) == {20}
 
 
 def test_what_cannot_be_dialled_is_refused(tiny_llama: LoadedModel, vectors: Extraction, texts: Contrast) -> None:

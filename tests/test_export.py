@@ -14,6 +14,7 @@ import pytest
 import torch
 from expect import refused
 from made import made
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from support import bits, logits, mixed_contrast, same, tokens
 from tiny import DENSE, HEADS, INTERMEDIATE, KV_HEADS, MIXTURES, make_tiny_gguf
@@ -21,6 +22,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from wearing import agree, write
 
+from temperament.atomic import new_folder
 from temperament.calibration import resolve_contrast
 from temperament.export import (
     Scores,
@@ -361,3 +363,10 @@ def test_the_embedded_model(tmp_path: Path) -> None:
     found = reloaded(tmp_path / "small", ids).float()
     assert float((found - masked).norm() / masked.norm()) < 0.02
     assert float((masked - logits(lm, ids).float()).norm() / masked.norm()) > 0.1
+
+
+def test_a_disk_that_fills_leaves_one_line_and_no_folder(tmp_path: Path) -> None:
+    with refused("no space left", "free disk space"), new_folder(tmp_path / "small") as work:
+        (work / "half").write_text("a")
+        raise SafetensorError("no space left on device")
+    assert list(tmp_path.iterdir()) == []

@@ -482,10 +482,11 @@ def test_the_command_as_a_process(
     arguments = f"pretrained={tiny_folders['llama']},wear={files['mask']}:0.5+{files['neurons']},dtype=float32"
     command = [sys.executable, "-c", COMMAND, "lm-eval", "--model", "temperament", "--model_args", arguments]
     command += ["--tasks", "tiny_choice,tiny_free", "--include_path", str(tasks), "--output_path", str(tmp_path)]
-    command += ["--device", "cpu", "--batch_size", "auto:1", "--apply_chat_template", "--log_samples"]
+    command += ["--batch_size", "auto:1", "--apply_chat_template", "--log_samples"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "tiny_choice" in done.stdout
+    assert "Metric" in done.stdout, "the table has its heads"
     (file,) = tmp_path.rglob("results_*.json")
     config = json.loads(file.read_text())["config"]
     assert config["model"] == "temperament"

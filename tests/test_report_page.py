@@ -300,6 +300,19 @@ def test_caveats_name_what_this_comparison_shows() -> None:
     assert "Two statements that occur under both poles were left out." in text
 
 
+def test_caveats_name_loops_and_few_items() -> None:
+    summary = made_summary()
+    name, entry = next((name, entry) for name, entry in summary["methods"].items() if "generation" in entry["measures"])
+    figure = entry["measures"]["generation"]
+    entry["measures"]["fluency"] = {**figure, "plus_repeat": 0.02, "minus_repeat": 0.31, "unworn_repeat": 0.03}
+    entry["measures"]["separation"]["n"] = 16
+    text = read_page(render(summary)).find("section", id="caveats")[0].text
+    assert f"repeat themselves much more than those of the unworn model: {name}." in text
+    assert "separation (16)" in text
+    entry["measures"]["fluency"]["minus_repeat"] = 0.12
+    assert "repeat themselves" not in read_page(render(summary)).find("section", id="caveats")[0].text
+
+
 def test_provenance_names_everything_needed_to_compute_it_again() -> None:
     summary = made_summary()
     section = read_page(render(summary)).find("section", id="provenance")[0]

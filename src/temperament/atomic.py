@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from temperament.errors import TemperamentError
 
 
@@ -81,8 +83,9 @@ def new_folder(path: Path) -> Iterator[Path]:
         if path.is_dir():
             path.rmdir()  # not every system renames onto an empty folder
         os.replace(work, path)
-    except OSError as error:
-        raise TemperamentError(f"{path} cannot be written: {error.strerror or error}", remedy) from None
+    except (OSError, SafetensorError) as error:  # a full disk is one or the other, by who was writing
+        reason = getattr(error, "strerror", None) or error
+        raise TemperamentError(f"{path} cannot be written: {reason}", remedy) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

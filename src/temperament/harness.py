@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import Any
 
+import torch
 from jinja2 import TemplateError
 from torch import Tensor
 
@@ -88,7 +89,7 @@ class TemperamentLM(HFLM):  # type: ignore[misc]
         self.lm: LoadedModel = (
             pretrained
             if isinstance(pretrained, LoadedModel)
-            else load_model(str(pretrained), dtype=dtype, device=device, revision=revision)
+            else load_model(str(pretrained), dtype=dtype, device=_device(device), revision=revision)
         )
         if self.lm.worn:
             raise TemperamentError(f"the model wears {', '.join(self.lm.worn)} already", "give it with wear=")
@@ -309,6 +310,11 @@ def _check_plan(plan: Plan) -> None:
                 f"{persona.name!r} is a few-shot persona, which the harness model cannot wear",
                 "use lm-eval's own --num_fewshot, or measure it with 'temperament evaluate'",
             )
+
+
+def _device(asked: str | None) -> str | None:
+    """None, the device of choice, in place of lm-eval's default on a machine that has no such thing."""
+    return None if asked == "cuda:0" and not torch.cuda.is_available() else asked
 
 
 def _check_arguments(batch_size: int | str, max_length: int | None, more: dict[str, Any]) -> None:

@@ -164,7 +164,9 @@ def _by_method(pairs: list[str]) -> dict[str, dict[str, str]]:
         method, dot, key = name.strip().partition(".")
         if not (mark and dot and method and key and value.strip()):
             raise TemperamentError(f"--set {pair!r} is not METHOD.KEY=VALUE", "write for example --set lora.epochs=10")
-        found.setdefault(method, {})[key] = value.strip()
+        if key in found.setdefault(method, {}):
+            raise TemperamentError(f"--set {method}.{key} is given twice", "give it once")
+        found[method][key] = value.strip()
     return found
 
 

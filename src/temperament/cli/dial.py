@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from temperament.atomic import ensure_folder
+from temperament.atomic import ensure_folder, write_bytes
 from temperament.cli.console import out, print_json, progress_steps, tell, working
 from temperament.cli.options import Device, Dtype, Json, Limit, Minus, Model, Plus, Revision, Seed
+
+if TYPE_CHECKING:
+    from temperament.personas import Persona
 
 
 def command(
@@ -77,13 +81,15 @@ def command(
         lm = load(model, dtype=dtype, device=device, revision=revision)
     for persona in poles:
         persona.check_model(lm)
+    for path in (plus, minus):
+        ensure_folder(path.parent)  # both files will be written to
     records = ensure_folder(folder or plus.parent / "dial")
     with progress_steps() as progress:
         ledger = Ledger(lm, records, progress)
         found = [dial(ledger, persona, texts, target=target, budget=budget, seed=seed) for persona in poles]
     if not closest:
         check_reached(found)
-    files = [one.persona.save(path) for one, path in zip(found, (plus, minus), strict=True)]
+    files = _save_both([one.persona for one in found], [plus, minus])
     if json_output:
         print_json(
             {one.persona.pole: {"file": str(path), **one.as_json()} for one, path in zip(found, files, strict=True)}
@@ -93,3 +99,15 @@ def command(
 
     out.print(dial_table(found))
     out.print(f"kept in {files[0]} and {files[1]}", soft_wrap=True)
+
+
+def _save_both(personas: Sequence[Persona], paths: Sequence[Path]) -> list[Path]:
+    """Write both files or neither: a pair of which one pole alone is dialled would be worn at two strengths."""
+    before = paths[0].read_bytes()
+    written = [personas[0].save(paths[0])]
+    try:
+        written.append(personas[1].save(paths[1]))
+    except BaseException:
+        write_bytes(paths[0], before)
+        raise
+    return written

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -106,8 +106,11 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except ConnectionError as error:
+        return _fail(f"{error}; check the network, or name files that are here")
     except OSError as error:
-        return _fail(f"{error.strerror or error}; check the disk and where the output goes")
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}; check the disk and where the output goes")
     except Exception as error:
         if isinstance(error, _ClickError):
             return _usage(error)
@@ -125,15 +128,11 @@ def _usage(error: Any) -> int:
 
 
 def _fail(message: str) -> int:
-    sys.stderr.write("error: " + " ".join(message.split()) + "\n")
+    with suppress(OSError, ValueError):  # nobody may be reading
+        sys.stderr.write("error: " + " ".join(message.split()) + "\n")
     return 2
 
 
 def main() -> None:
-    """The ``temperament`` command; being told to end (SIGTERM) clears up as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run the command with the arguments it was started with, and end with its exit code."""
     sys.exit(run())
-
-
-if __name__ == "__main__":
-    main()

@@ -11,7 +11,7 @@ from temperament.compare.entries import Entries, Progress, Tell
 from temperament.compare.findings import Findings
 from temperament.compare.judge import comparison_judge
 from temperament.compare.measuring import Worn
-from temperament.compare.settings import PROMPT, Settings, read_texts
+from temperament.compare.settings import PROMPT, Settings, method_options, read_texts
 from temperament.compare.workers import spread
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
@@ -35,6 +35,9 @@ def compare(
     With several ``jobs``, processes that load the model anew share the methods (``workers``); a script that asks for
     them needs the usual ``if __name__ == "__main__"``.
     """
+    for name, values in settings.options.items():  # a part of no model is told before anything is measured
+        if plan := method_options(name, values)[1]:
+            plan.check(lm.linears)
     texts, tell = read_texts(settings), note or (lambda _: None)
     judge = comparison_judge(texts, tell)
     entries = Entries(lm, settings, texts, judge, folder, progress)

@@ -56,7 +56,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not 1 < self.budget <= 10:
             raise TemperamentError(
-                f"the budget is a perplexity ratio of {self.budget:g}", "give one above 1, such as 1.10"
+                f"the budget is a perplexity ratio of {self.budget:g}", "give one above 1 and at most 10, such as 1.10"
             )
         if min(self.calibration, self.validation, self.test) < 2 or self.questions < 1:
             raise TemperamentError("a comparison of fewer than two texts per pole, or no question", "give more")
@@ -103,7 +103,11 @@ def method_options(name: str, values: Mapping[str, str]) -> tuple[dict[str, str]
         return own, None
     if method.sparsity is None:
         raise TemperamentError(f"the method {name} has no sparsity", f"its settings: {method.settings}")
-    named = {key.partition(".")[2] or "default": value for key, value in shares.items()}
+    named = {"default" if key == "sparsity" else key.removeprefix("sparsity."): value for key, value in shares.items()}
+    if "" in named or len(named) < len(shares):
+        raise TemperamentError(
+            f"unclear settings {', '.join(shares)} of {name}", "give sparsity once, and sparsity.SELECTOR for others"
+        )
     return own, SparsityPlan.of({"default": method.sparsity, **named})
 
 

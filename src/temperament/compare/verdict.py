@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from temperament.evaluation.loops import goes_round
+
 #: Trained, and so an upper bound rather than something found in the model.
 TRAINED = ("lora",)
 
@@ -43,6 +45,8 @@ def verdict(methods: Mapping[str, Any], budget: float, trait: str) -> dict[str, 
     if agrees is not None:
         changes = "changes the same way" if agrees else "does not clearly change"
         sentence += f"; what it writes {changes} (local judge)"
+        if goes_round(methods[name]["measures"].get("fluency", {})):
+            sentence += ", but repeats itself more than unworn answers do"
     return {"sentence": f"{sentence}.", "winner": name, "beats_prompt": beats, "generation_agrees": agrees}
 
 

@@ -181,7 +181,9 @@ def dial(
             "dial a mask, neuron, subnetwork or vector persona",
         )
     if not 1 < budget <= 10:
-        raise TemperamentError(f"the budget is a perplexity ratio of {budget:g}", "give one above 1, such as 1.10")
+        raise TemperamentError(
+            f"the budget is a perplexity ratio of {budget:g}", "give one above 1 and at most 10, such as 1.10"
+        )
     statements = Statements(replace(contrast, choices=()), "validation")
     text = Passages(neutral_passages(split="validation"), "neutral-validation")
     answers = tuning_answers(trait_of(contrast.name))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from temperament.calibration.builtin import TRAITS, questions
+from temperament.evaluation.budget import MOST_REPEAT
 from temperament.evaluation.fluency import excess_repeat
 from temperament.evaluation.generation import Generation
 from temperament.evaluation.instrument import Record
@@ -30,3 +32,10 @@ def loops(worn: Sequence[Record], base: Sequence[Record]) -> float:
     """How much more the worn answers repeat themselves than the unworn ones, as a share of an answer (−1 to 1)."""
     after, before = ([str(record["answer"]) for record in side] for side in (worn, base))
     return excess_repeat(after, before)
+
+
+def goes_round(fluency: Mapping[str, Any]) -> bool:
+    """Whether answers of either pole repeat themselves too much beside unworn ones, by ``fluency`` as plain JSON."""
+    shares = [fluency.get(f"{side}_repeat") for side in ("plus", "minus", "unworn")]
+    plus, minus, base = (math.nan if share is None else float(share) for share in shares)
+    return max(plus - base, minus - base) > MOST_REPEAT

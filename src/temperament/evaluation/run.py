@@ -97,11 +97,15 @@ class Evaluation:
 
     def __str__(self) -> str:
         rows = {"worn": self.measures, **self.controls}
+        units = {measure.name: measure.unit for measure in MEASURES}
         lines = [f"{'':12}" + "".join(f"{name:>24}" for name in self.measures)]
+        lines.append(f"{'':12}" + "".join(f"{units.get(name, ''):>24}" for name in self.measures))
         for label, measures in rows.items():
             cells = (f"{m.value:.2f} [{m.low:.2f}, {m.high:.2f}]" for m in measures.values())
             lines.append(f"{label:12}" + "".join(f"{cell:>24}" for cell in cells))
-        return "\n".join(lines)
+        return "\n".join([*lines, "[ ] 95 % bootstrap interval over items"])
+
+    __repr__ = __str__
 
 
 def find_measures(names: tuple[str, ...]) -> tuple[Measure, ...]:

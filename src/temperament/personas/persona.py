@@ -37,6 +37,10 @@ class Persona:
     signatures: Pair | None = field(default=None, compare=False, repr=False)
     dial: Dial | None = None
 
+    def __repr__(self) -> str:
+        worn = f", dialled to {self.dial.strength:.3g}" if self.dial else ""
+        return f"<Persona {self.name!r}: {self.kind}, {self.pole} pole{worn}>"
+
     @property
     def kind(self) -> str:
         return self.edit.kind

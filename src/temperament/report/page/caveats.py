@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from temperament.evaluation.loops import goes_round
 from temperament.report.page.numbers import plain
 from temperament.report.summary import Method, figure, mapping, sequence
 
@@ -18,7 +19,8 @@ def caveats(summary: Mapping[str, Any], methods: Sequence[Method]) -> list[str]:
         "Intervals are 95 % bootstrap intervals over items, with one model and one split. They do not cover other "
         "seeds, models or wordings, and with many methods some will look good by chance.",
     ]
-    notes += [note for note in (_judge(summary), _lost(measured), _not_apart(measured)) if note]
+    found = (_judge(summary), _repeating(measured), _few(measured), _lost(measured), _not_apart(measured))
+    notes += [note for note in found if note]
     uncontrolled = [m.name for m in measured if "separation" in m.measures and not m.empty("separation")]
     if uncontrolled:
         notes.append(f"Without random or shuffled controls, held against no effect alone: {', '.join(uncontrolled)}.")
@@ -34,6 +36,28 @@ def caveats(summary: Mapping[str, Any], methods: Sequence[Method]) -> list[str]:
     if licence:
         notes.append(f"Licence of the contrast's texts: {licence}.")
     return [*notes, *(str(note) for note in sequence(mapping(summary.get("contrast")).get("notes")))]
+
+
+#: Items below which an interval over them says little.
+_FEW = 20
+
+
+def _repeating(methods: Sequence[Method]) -> str:
+    """Which methods' test answers go round in circles, whatever the tuning answers did."""
+    worse = [
+        method.name for method in methods if goes_round(mapping(mapping(method.raw.get("measures")).get("fluency")))
+    ]
+    named = ", ".join(worse)
+    return f"Test answers repeat themselves much more than those of the unworn model: {named}." if worse else ""
+
+
+def _few(methods: Sequence[Method]) -> str:
+    """Measures over so few items that even their intervals say little."""
+    few: dict[str, int] = {}
+    for method in methods:
+        few |= {name: found.n for name, found in method.measures.items() if found.n and found.n < _FEW}
+    named = ", ".join(f"{name} ({count})" for name, count in sorted(few.items()))
+    return f"Few items, so that intervals are no sound guide either: {named}." if named else ""
 
 
 def judge_label(summary: Mapping[str, Any]) -> str:
