@@ -213,3 +213,13 @@ def test_both_files_are_written_or_neither(
     assert run(command(model, pair, "--target", "+0.1sd")) == 2
     assert "disk full" in one_line_error(capsys)
     assert {path.name: path.read_bytes() for path in pair.glob("*.persona")} == before
+
+
+def test_extracting_over_a_dialled_pair_is_told(model: str, pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    extraction = ["extract", "--model", model, "--contrast", TRAIT, "--limit", "8", "--method", "vector"]
+    extraction += ["--out", str(pair)]
+    assert run(extraction) == 0
+    assert "dialled" not in capsys.readouterr().err
+    assert run(command(model, pair, "--target", "+0.1sd")) == 0
+    assert run(extraction) == 0
+    assert "plus.persona and minus.persona had a dialled strength" in capsys.readouterr().err

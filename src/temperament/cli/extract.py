@@ -113,7 +113,12 @@ def command(
             settings=own,
         )
     start = time.perf_counter()
-    paths = {persona.pole: persona.save(folder / f"{persona.pole}.persona") for persona in (found.plus, found.minus)}
+    paths = {persona.pole: folder / f"{persona.pole}.persona" for persona in (found.plus, found.minus)}
+    dialled = [path.name for path in paths.values() if _is_dialled(path)]
+    for persona in (found.plus, found.minus):
+        persona.save(paths[persona.pole])
+    if dialled:
+        tell(f"{' and '.join(dialled)} had a dialled strength; the new ones have none")
     seconds |= {**found.seconds, "write": time.perf_counter() - start}
     origin = found.plus.provenance
     result: dict[str, Any] = {
@@ -145,6 +150,16 @@ def command(
 
     out.print(extraction_table(result))
     out.print(f"written: {', '.join(map(str, paths.values()))} and {folder / 'signatures'}/", soft_wrap=True)
+
+
+def _is_dialled(path: Path) -> bool:
+    """Whether a persona file is there that holds the strength of a dial."""
+    from temperament.personas import open_persona
+
+    try:
+        return open_persona(path).dial is not None
+    except TemperamentError:
+        return False
 
 
 #: Tokens per pole below which activation probabilities are too uncertain for the usual threshold.
