@@ -409,3 +409,18 @@ def test_an_interrupt_while_the_command_is_imported_is_no_traceback(capsys: pyte
             entry()
     assert ended.value.code == 130
     assert capsys.readouterr().err.splitlines() == ["interrupted before anything was done"]
+
+
+def test_few_lines_of_ones_own_are_told(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("dare", "wait"):
+        (tmp_path / f"{name}.txt").write_text("".join(f"I {name} when it is {at}.\n" for at in range(24)))
+    texts = f"{tmp_path / 'dare.txt'},{tmp_path / 'wait.txt'}"
+    assert run(["extract", "--model", model, "--contrast", texts, "--sparsity", "0.3", "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr().err
+    assert "calibration part has 13 texts" in told
+    pair = ["--plus", str(tmp_path / "plus.persona"), "--minus", str(tmp_path / "minus.persona")]
+    common = ["evaluate", "--model", model, *pair, "--data", texts, "--measure", "auc", "--controls", "none"]
+    assert run(common) == 0
+    assert "test part has 7 texts" in capsys.readouterr().err
+    assert run([*common, "--limit", "3"]) == 0
+    assert "texts of a pole" not in capsys.readouterr().err
