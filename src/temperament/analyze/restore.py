@@ -34,9 +34,9 @@ class Effect:
     """What one place carries of the effect, in nats per token; positive values speak for it.
 
     ``measured`` is the separation lost when the place is restored, or gained when the persona is worn there only, with
-    its own 95 % interval over items; ``corrected`` holds for all places of the level at once (None below ``LEAST``). ``poles`` is what either
-    persona contributes, ``share`` the place's share of the edited weights, ``random`` the same figure of the random
-    control.
+    its own 95 % interval over items; ``corrected`` holds for all places of the level at once (None below ``LEAST``
+    statements). ``poles`` is what either persona contributes, ``share`` the place's share of the edited weights,
+    ``random`` the same figure of the random control.
     """
 
     spot: Spot

@@ -47,9 +47,10 @@ def few_texts(contrast: Contrast) -> str | None:
     if fewest >= _FEW or contrast.name in CONTRASTS:
         return None
     means = "figures this uncertain say little" if contrast.split == "test" else "much of what is found is chance"
+    part = "whole" if contrast.split == "all" else f"{contrast.split} part"
     return (
-        f"{contrast.name}: the {contrast.split} part has {fewest} texts of a pole, and below {_FEW} {means}; give at "
-        "least some 40 lines a pole (6 of 11 are calibrated on, 3 of 11 are the test), 100 and more for figures to quote"
+        f"{contrast.name}: the {part} has {fewest} texts of a pole, and below {_FEW} {means}; give at least some 40 "
+        "lines a pole (a file is cut 6 : 2 : 3 into calibration, validation and test), 100 for figures to quote"
     )
 
 
