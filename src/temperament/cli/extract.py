@@ -135,6 +135,7 @@ def command(
         "seconds": seconds,
         **found.details,
         "bytes": {pole: path.stat().st_size for pole, path in paths.items()},
+        "signature_bytes": sum(path.stat().st_size for path in (folder / "signatures").rglob("*") if path.is_file()),
     }
     fewest = min(origin["data"]["tokens"].values())
     if "neurons" in found.details and fewest < _ENOUGH:
