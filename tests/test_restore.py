@@ -177,9 +177,7 @@ def test_a_pair_that_is_none_and_other_kinds_are_refused(lm: LoadedModel, found:
         restore(lm, pair(found), mixed_contrast())
 
 
-def test_too_few_statements_star_nothing_and_the_caption_says_so(
-    lm: LoadedModel, found: Extraction
-) -> None:
+def test_too_few_statements_star_nothing_and_the_caption_says_so(lm: LoadedModel, found: Extraction) -> None:
     for count in (LEAST - 1, LEAST):
         result = restore(lm, pair(found), resolve_contrast("extraversion#test", limit=count), levels=["layers"])
         table = next(iter(restore_tables(result)))
