@@ -332,3 +332,31 @@ def test_the_command_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "--facets" in capsys.readouterr().err
     assert run(common) == 2
     assert "is no endpoint" in capsys.readouterr().err
+
+
+def test_replies_of_no_use_are_an_error_and_asked_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "built"
+    common = ["build-questions", "--trait", "extraversion", "--out", str(folder), "--writer-model", "w"]
+    common += ["--count", "10", "--test", "5", "--descriptions", "5"]
+    with serve(lambda _: said("Sure!")) as served:
+        assert run([*common, "--endpoint", served.url]) == 2
+    printed = capsys.readouterr()
+    assert "wrote no description that can be used" in printed.err
+    assert "'Sure!'" in printed.err
+    assert not printed.out
+    assert [path.name for path in folder.iterdir()] == ["answers.jsonl"]
+    with serve(Writer()) as served:
+        assert run([*common, "--endpoint", served.url]) == 0
+        assert len(served.requests) == 7
+        assert run([*common, "--endpoint", served.url]) == 0
+        assert len(served.requests) == 7
+
+
+def test_a_wrong_reply_that_a_good_one_followed_is_kept(tmp_path: Path) -> None:
+    class Careless(Writer):
+        def __call__(self, request: dict[str, Any]) -> Any:
+            short = {"messages": request["messages"][:2]}
+            return said("Sure!") if len(request["messages"]) == 2 else super().__call__(short)
+
+    assert build(Careless(), tmp_path)[2] == 24
+    assert build(Careless(), tmp_path)[2] == 0

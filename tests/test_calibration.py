@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from expect import refused
 
-from temperament.calibration import NEUTRAL_PROMPT, Choice, Contrast, resolve_contrast
+from temperament.calibration import NEUTRAL_PROMPT, Choice, Contrast, few_texts, resolve_contrast
+from temperament.calibration.builtin import CONTRASTS
 from temperament.calibration.choices import affirmative_option, two_choice_items
 from temperament.calibration.public import read_contrast, read_pair
 
@@ -343,3 +344,21 @@ def test_affirmative_option(first: str, second: str, affirmative: int | None) ->
     assert affirmative_option(Choice("?", (first, second), 0, "?")) == affirmative
     mirrored = None if affirmative is None else 1 - affirmative
     assert affirmative_option(Choice("?", (second, first), 0, "?")) == mirrored
+
+
+def test_few_lines_of_ones_own_are_told_and_built_in_sizes_are_not(tmp_path: Path) -> None:
+    def written(count: int) -> str:
+        files = [write(tmp_path / f"{name}{count}.txt", "".join(f"I {name} {at}.\n" for at in range(count)))
+                 for name in ("dare", "wait")]  # fmt: skip
+        return ",".join(map(str, files))
+
+    calibration, test = (few_texts(resolve_contrast(written(24), split=split)) for split in ("calibration", "test"))
+    assert calibration is not None
+    assert "calibration part has 13 texts" in calibration
+    assert "40 lines a pole" in calibration
+    assert test is not None
+    assert "test part has 7 texts" in test
+    assert few_texts(resolve_contrast(written(40), split="calibration")) is None
+    assert few_texts(resolve_contrast(written(80), split="test")) is None
+    for name in CONTRASTS:
+        assert few_texts(resolve_contrast(name, split="test")) is None

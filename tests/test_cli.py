@@ -63,7 +63,7 @@ def test_extract_prints_all_keys(method: str, model: str, tmp_path: Path, capsys
     assert run([*command, "--limit", "5", "--out", str(tmp_path), "--json"]) == 0
     result = printed_json(capsys)
     assert {
-        "model", "contrast", "method", "parameters", "items", "tokens", "seconds", "masks", "bytes"
+        "model", "contrast", "method", "parameters", "items", "tokens", "seconds", "masks", "bytes", "signature_bytes"
     } == set(result)  # fmt: skip
     assert result["items"] == {"plus": 5, "minus": 5}
     assert result["tokens"]["plus"] > 0
@@ -72,7 +72,8 @@ def test_extract_prints_all_keys(method: str, model: str, tmp_path: Path, capsys
     assert set(result["masks"]) == {"sparsity", "jaccard", "differential_ratio", "by_layer", "by_module"}
     assert set(result["masks"]["differential_ratio"]) == {"all", "attention", "mlp"}
     assert result["bytes"]["plus"] == (tmp_path / "plus.persona").stat().st_size
-    assert (tmp_path / "signatures").is_dir()
+    stored = sum(path.stat().st_size for path in (tmp_path / "signatures").rglob("*") if path.is_file())
+    assert result["signature_bytes"] == stored > 0
 
 
 def test_extract_with_settings_and_selectors(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -339,7 +340,10 @@ def test_a_remark_is_one_line_on_a_narrow_terminal(
     texts = f"{tmp_path / 'calm.txt'},{tmp_path / 'loud.txt'}#all"
     capsys.readouterr()
     assert run(["extract", "--model", model, "--contrast", texts, "--out", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().err == "note: 8 repeated texts left out\n"
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "note: 8 repeated texts left out"
+    assert second.startswith("note: ")
+    assert "the whole has 2 texts of a pole" in second
 
 
 def test_float16_has_other_weights(
@@ -433,3 +437,31 @@ def test_streams_that_are_closed_or_know_few_letters() -> None:
     assert subprocess.run(["sh", "-c", closed], capture_output=True, timeout=120).returncode == 0
     unheard = " ".join([*command, "list", "nothing", "2>/dev/full"])
     assert subprocess.run(["sh", "-c", unheard], capture_output=True, timeout=120).returncode == 2
+
+
+def test_few_lines_of_ones_own_are_told(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("dare", "wait"):
+        (tmp_path / f"{name}.txt").write_text("".join(f"I {name} when it is {at}.\n" for at in range(24)))
+    texts = f"{tmp_path / 'dare.txt'},{tmp_path / 'wait.txt'}"
+    assert run(["extract", "--model", model, "--contrast", texts, "--sparsity", "0.3", "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert "calibration part has 13 texts" in told.err
+    assert "sparsity 0.3" in told.out
+    assert ", signatures " in told.out.split("file sizes")[1]
+    pair = ["--plus", str(tmp_path / "plus.persona"), "--minus", str(tmp_path / "minus.persona")]
+    common = ["evaluate", "--model", model, *pair, "--data", texts, "--measure", "auc", "--controls", "none"]
+    assert run(common) == 0
+    assert "test part has 7 texts" in capsys.readouterr().err
+    assert run([*common, "--limit", "3"]) == 0
+    assert "texts of a pole" not in capsys.readouterr().err
+
+
+def test_every_measure_is_explained_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list", "measures", "--json"]) == 0
+    rows = {row["name"]: row["about"] for row in printed_json(capsys)["measures"]}
+    assert "specificity" in rows
+    assert not [name for name, about in rows.items() if about.startswith("the same")]
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    for name in set(rows) - {"hellaswag", "mmlu"}:  # what `capability` is made of
+        own = "…_question" if name.endswith("_question") else name
+        assert f"| `{own}`" in readme or f", `{own}`" in readme, name

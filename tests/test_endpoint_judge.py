@@ -236,3 +236,31 @@ def test_the_command_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "--pole up" in capsys.readouterr().err
     assert run([*common[:-1], str(tmp_path / "other"), "--endpoint", served.url, "--retries", "0"]) == 2
     assert "cannot be reached" in capsys.readouterr().err
+
+
+def test_replies_without_a_score_are_asked_again_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"question": f"q{at}?", "answer": f"mark {at + 1}", "pole": "plus"} for at in range(3)]
+    folder = tmp_path / "judged"
+    common = ["judge", str(write_lines(tmp_path / "a.jsonl", rows)), "--trait", "extraversion", "--judge-model", "j"]
+    common += ["--out", str(folder)]
+    with serve(lambda _: said("a fine answer")) as served:
+        assert run([*common, "--endpoint", served.url]) == 2
+        error = capsys.readouterr().err
+        assert "gave no score for any of 3 answers" in error
+        assert "no score 1–5 in 'a fine answer'" in error
+        assert not (folder / "scores.jsonl").exists()
+    one_bad = lambda request: said("hm") if "mark 2" in last(request) else by_mark(request)  # noqa: E731
+    with serve(one_bad) as served:
+        assert run([*common, "--endpoint", served.url]) == 0
+        printed = capsys.readouterr()
+        assert len(served.requests) == 6
+    assert "no score" in printed.out
+    assert "2 verdicts hold no score" in printed.err
+    assert "'hm'" in printed.err
+    assert "0 unanswered" in printed.err
+    with serve(by_mark) as served:
+        assert run([*common, "--endpoint", served.url]) == 0
+        assert len(served.requests) == 2  # a verdict with a score is never asked for again
+        assert "hold no score" not in capsys.readouterr().err
+        assert run([*common, "--endpoint", served.url]) == 0
+        assert len(served.requests) == 2

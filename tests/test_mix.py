@@ -46,6 +46,17 @@ def vector(tiny_llama: LoadedModel) -> Persona:
     return extract(tiny_llama, mixed_contrast(), method="vector").minus
 
 
+def test_what_a_mixture_prunes_is_counted(tiny_llama: LoadedModel, pair: tuple[Persona, Persona]) -> None:
+    both = mix(tiny_llama, 0.5 * pair[0] + 0.5 * pair[1], "paper")
+    kept = masks(tiny_llama, both)
+    pruned = sum(int((~mask).sum()) for mask in kept.values())
+    size = sum(linear.shape[0] * linear.shape[1] for linear in tiny_llama.linears)
+    assert both.provenance["pruned"] == pytest.approx(pruned / size)
+    alone = mix(tiny_llama, 1.0 * pair[0], "paper")
+    assert both.provenance["pruned"] != pytest.approx(alone.provenance["pruned"], abs=0.01)
+    assert "pruned" not in mix(tiny_llama, 1.0 * pair[0], "together").provenance
+
+
 # Identities
 
 
@@ -272,6 +283,12 @@ def test_mix_writes_a_file_that_chat_wears(
     assert result["calibration_texts"] == 24
     assert run(["chat", *model, "--wear", str(out), "--prompt", "Hello?", "--max-tokens", "3", "--json"]) == 0
     capsys.readouterr()
+    assert run(["mix", *model, *worn, "--rule", "paper", "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert "% of the weights of all Linears" in printed.out
+    assert "sparsity" not in printed.out
+    assert "{" not in printed.out
+    assert "measure it before use: temperament analyze mixture" in printed.err
     assert run(["mix", *model, *worn, "--rule", "other", "--out", str(tmp_path / "no.persona")]) == 2
     assert "'other'" in one_line_error(capsys)
     assert run(["mix", *model, *worn, "--out", str(tmp_path / "no")]) == 2

@@ -18,7 +18,7 @@ from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Measured
 from temperament.methods import METHODS
 from temperament.models import LoadedModel
-from temperament.report.reproduce_table import remarks, reproduce_markdown, reproduce_tables
+from temperament.report.reproduce_table import number, remarks, reproduce_markdown, reproduce_tables
 from temperament.reproduce import Reproduced, Settings, reproduce
 from temperament.reproduce import bench as bench_module
 from temperament.reproduce.paper import NPTI_1, NPTI_3, PS_4
@@ -289,3 +289,24 @@ def test_the_command_prints_json_or_one_line(
     for wrong in (["reproduce", "ps-9"], [*given, "--endpoint", "http://localhost:1"], [*given, "--scored", "maybe"]):
         assert run(wrong) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_figures_of_what_broke_notes_and_data_are_plain(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_folders: dict[str, Path]
+) -> None:
+    assert number(5.7e11, 2) == "> 1 million"
+    assert number(-5.7e11, 2) == "< −1 million"
+    assert number(-0.001, 2) == "0.00"
+    out = tmp_path / "out"
+    command = ["reproduce", "ps-8", "--model", str(tiny_folders["llama"]), "--limit", "10", "--methods", "wanda"]
+    assert run([*command, "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    first = next(line for line in printed.err.splitlines() if line.startswith("note: "))[6:]
+    assert first not in printed.out, "told once"
+    page = (out / "ps-8.md").read_text()
+    assert f"- {first}" in page, "and kept on the page"
+    assert "{" not in page
+    assert "'" not in page.split("## Data")[1]
+    assert "| × 1." in page or "| × 0." in page
+    given = json.loads((out / "ps-8.json").read_text())["provenance"]["data"]["extraversion"]["test"]["hash"]
+    assert given[:12] in page

@@ -15,15 +15,15 @@ from support import bits, logits, mixed_contrast, same
 from wearing import left_as_found
 
 from temperament.analyze.gated import Worn, within
-from temperament.analyze.restore import LEVELS, Restoration, restore, spots
-from temperament.calibration import Contrast
+from temperament.analyze.restore import LEAST, LEVELS, Restoration, restore, spots
+from temperament.calibration import Contrast, resolve_contrast
 from temperament.evaluation.bootstrap import simultaneous
 from temperament.evaluation.score import score_responses
 from temperament.evaluation.separation import separation
 from temperament.models import LoadedModel
 from temperament.personas import Extraction, Persona, SubnetworkEdit, extract
 from temperament.personas.edits.subnetwork import shapes_of
-from temperament.report.restore_report import restore_figure
+from temperament.report.restore_report import restore_figure, restore_tables
 from temperament.wear import wear
 
 METHODS = {"contrastive-tilt": {"sparsity": 0.3}, "contrastive-saliency": {"settings": {"share": 0.02}}}
@@ -175,6 +175,23 @@ def test_a_pair_that_is_none_and_other_kinds_are_refused(lm: LoadedModel, found:
         restore(lm, {"plus": (Persona.from_prompt("Be calm."), 1.0)}, texts)
     with refused("texts of statements were used to calibrate"):
         restore(lm, pair(found), mixed_contrast())
+
+
+def test_too_few_statements_star_nothing_and_the_caption_says_so(lm: LoadedModel, found: Extraction) -> None:
+    for count in (LEAST - 1, LEAST):
+        result = restore(lm, pair(found), resolve_contrast("extraversion#test", limit=count), levels=["layers"])
+        table = next(iter(restore_tables(result)))
+        corrected = [effect.corrected for effect in result.levels["layers"]]
+        if count < LEAST:
+            assert corrected == [None, None]
+            assert not any(effect.survives for effect in result.levels["layers"])
+            assert f"no ★: to correct all together takes {LEAST} statements per pole, here are {count}" in str(
+                table.caption
+            )
+            assert result.as_json()["levels"]["layers"]["ranked"][0]["corrected"] is None
+        else:
+            assert None not in corrected
+            assert "no ★" not in str(table.caption)
 
 
 # Records, progress, expectation

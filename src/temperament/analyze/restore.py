@@ -25,20 +25,23 @@ from temperament.personas.overlap import edited_weights
 Level = Literal["layers", "linears"]
 LEVELS: tuple[Level, ...] = ("layers", "linears")
 
+#: Statements per pole below which an interval for all places at once cannot be had.
+LEAST = 10
+
 
 @dataclass(frozen=True)
 class Effect:
     """What one place carries of the effect, in nats per token; positive values speak for it.
 
     ``measured`` is the separation lost when the place is restored, or gained when the persona is worn there only, with
-    its own 95 % interval over items; ``corrected`` holds for all places of the level at once. ``poles`` is what either
-    persona contributes, ``share`` the place's share of the edited weights, ``random`` the same figure of the random
-    control.
+    its own 95 % interval over items; ``corrected`` holds for all places of the level at once (None below ``LEAST``
+    statements). ``poles`` is what either persona contributes, ``share`` the place's share of the edited weights,
+    ``random`` the same figure of the random control.
     """
 
     spot: Spot
     measured: Measured
-    corrected: tuple[float, float]
+    corrected: tuple[float, float] | None
     poles: Mapping[Pole, float]
     share: float
     random: Measured | None = None
@@ -50,7 +53,7 @@ class Effect:
     @property
     def survives(self) -> bool:
         """Whether the corrected interval excludes 0 too."""
-        return self.corrected[0] > 0 or self.corrected[1] < 0
+        return self.corrected is not None and (self.corrected[0] > 0 or self.corrected[1] < 0)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -59,7 +62,8 @@ class Effect:
             "module": self.spot.kind,
             "share_of_edits": self.share,
             **self.measured.as_json(),
-            "corrected": {"low": self.corrected[0], "high": self.corrected[1], "excludes_zero": self.survives},
+            "corrected": self.corrected
+            and {"low": self.corrected[0], "high": self.corrected[1], "excludes_zero": self.survives},
             "poles": dict(self.poles),
             "random": self.random.as_json() if self.random else None,
         }
@@ -176,14 +180,14 @@ def _effects(
     places: Sequence[Spot],
     seed: int,
 ) -> tuple[Effect, ...]:
-    low, high = simultaneous(
-        *(np.stack(parts) for parts in zip(*(own.items for own in differences), strict=True)), seed=seed
-    )
+    items = [np.stack(parts) for parts in zip(*(own.items for own in differences), strict=True)]
+    corrected: Sequence[tuple[float, float] | None] = [None] * len(places)
+    if min(part.shape[1] for part in items) >= LEAST:
+        low, high = simultaneous(*items, seed=seed)
+        corrected = list(zip(low.tolist(), high.tolist(), strict=True))
     shares = _shares(lm, worn, places)
     return tuple(
-        Effect(
-            spot, own.measured(), (float(low[i]), float(high[i])), own.poles, shares[i], beside[i] if beside else None
-        )
+        Effect(spot, own.measured(), corrected[i], own.poles, shares[i], beside[i] if beside else None)
         for i, (spot, own) in enumerate(zip(places, differences, strict=True))
     )
 

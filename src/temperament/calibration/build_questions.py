@@ -116,7 +116,8 @@ class Blueprint:
 @dataclass
 class Built:
     """What was built. ``dropped`` counts questions left out by reason, ``malformed`` replies of the wrong form,
-    ``skipped`` requests given up, of which ``unanswered`` had no answer at all."""
+    ``skipped`` requests given up, of which ``unanswered`` had no answer at all; ``reason`` is why the first reply was
+    of no use."""
 
     descriptions: list[tuple[str, str]] = field(default_factory=list)
     search: list[tuple[Cell, str]] = field(default_factory=list)
@@ -125,16 +126,23 @@ class Built:
     malformed: int = 0
     skipped: int = 0
     unanswered: int = 0
+    reason: str = ""
 
 
 def build_questions(endpoint: Endpoint, blueprint: Blueprint, folder: Path, progress: Progress | None = None) -> Built:
     """Build, and write ``description.json``, ``search.jsonl``, ``test.jsonl`` and ``build.json`` into ``folder``.
 
-    The endpoint's cache is the state: started again with the same settings, everything answered is taken from there.
-    Files are written anew after every round. Fewer questions than asked for may come out; ``build.json`` says so.
+    The endpoint's cache is the state: started again with the same settings, everything answered is taken from there,
+    but for what was given up, which is asked again. Files are written anew after every round. Fewer questions than
+    asked for may come out; ``build.json`` says so. Without a single description nothing is written and an error raised.
     """
     builder = _Builder(endpoint, blueprint, progress)
     builder.describe()
+    if not builder.built.descriptions:
+        raise TemperamentError(
+            f"{endpoint.model} wrote no description that can be used (the first reply: {builder.built.reason})",
+            "mend the server, choose another --writer-model or allow more --max-tokens; the same command asks again",
+        )
     kept: list[tuple[Cell, str]] = []
     wanted = blueprint.count + blueprint.test
     cells = blueprint.cells
@@ -241,6 +249,8 @@ class _Builder:
         step = (lambda done, total: progress(label, done, total)) if progress else None
         result: dict[int, Read | None] = {}
         todo = dict(enumerate(dialogues))
+        for dialogue, reader in zip(dialogues, readers, strict=True):
+            self._forget_given_up(dialogue, reader)
         for attempt in range(ATTEMPTS + 1):
             answers = self._endpoint.ask_all(list(todo.values()), step)
             wrong: dict[int, Dialogue] = {}
@@ -249,14 +259,31 @@ class _Builder:
                 result[at] = value
                 if answer.text is None:
                     self.built.unanswered += 1
+                    self.built.reason = self.built.reason or str(answer.reason)
                 elif value is None:
                     self.built.malformed += 1
+                    said = " ".join(answer.text.split())[:80]
+                    self.built.reason = self.built.reason or f"not the form asked for: {said!r}"
                     wrong[at] = again(dialogue, answer.text)
             todo = wrong
             if not todo or attempt == ATTEMPTS:
                 break
         self.built.skipped += sum(value is None for value in result.values())
         return [result[at] for at in range(len(dialogues))]
+
+    def _forget_given_up(self, dialogue: Dialogue, reader: Callable[[str], Read | None]) -> None:
+        """Take replies kept from before as not given if all attempts failed; those that a good one followed stay."""
+        chain: list[Dialogue] = []
+        while len(chain) <= ATTEMPTS:
+            answer = self._endpoint.known(dialogue)
+            if answer is None or (answer.text is not None and reader(answer.text) is not None):
+                return
+            chain.append(dialogue)
+            if answer.text is None:
+                break
+            dialogue = again(dialogue, answer.text)
+        for given_up in chain:
+            self._endpoint.forget(given_up)
 
 
 def write_built(built: Built, blueprint: Blueprint, endpoint: Endpoint, folder: Path) -> None:

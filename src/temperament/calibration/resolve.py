@@ -37,6 +37,23 @@ def resolve_contrast(spec: str, *, split: Split = "calibration", limit: int | No
     return contrast.limit(limit, seed)
 
 
+#: Texts per pole below which chance decides what is found, or how the figures come out.
+_FEW = 20
+
+
+def few_texts(contrast: Contrast) -> str | None:
+    """A warning about a contrast of a user's own with few texts; None with enough, and for built-in ones."""
+    fewest = min(contrast.items.values())
+    if fewest >= _FEW or contrast.name in CONTRASTS:
+        return None
+    means = "figures this uncertain say little" if contrast.split == "test" else "much of what is found is chance"
+    part = "whole" if contrast.split == "all" else f"{contrast.split} part"
+    return (
+        f"{contrast.name}: the {part} has {fewest} texts of a pole, and below {_FEW} {means}; give at least some 40 "
+        "lines a pole (a file is cut 6 : 2 : 3 into calibration, validation and test), 100 for figures to quote"
+    )
+
+
 def _read(source: str) -> Contrast:
     if source in CONTRASTS:
         return builtin_contrast(source)

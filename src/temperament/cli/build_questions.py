@@ -123,7 +123,7 @@ def command(
         usage, result = endpoint.usage, summary(built, blueprint, endpoint)
     lacking = [f"{len(getattr(built, part))} of {wanted} {part}" for part, wanted in result["wanted"].items()]
     if result["built"] != result["wanted"]:
-        tell(f"fewer than asked for: {', '.join(lacking)}; see {folder / 'build.json'}")
+        tell(f"fewer than asked for; why: {folder / 'build.json'}")
     if json_output:
         print_json(result)
         return

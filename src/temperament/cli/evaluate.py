@@ -77,7 +77,7 @@ def command(
 
     An interrupted run goes on where it stopped when it is started again.
     """
-    from temperament.calibration import resolve_contrast
+    from temperament.calibration import few_texts, resolve_contrast
     from temperament.evaluation import CONTROLS, evaluate
     from temperament.evaluation.run import check_controls, check_pair, find_measures
     from temperament.language_model import load
@@ -102,6 +102,8 @@ def command(
     test = resolve_contrast(data, split="test", limit=limit, seed=seed)
     for note in test.notes:
         tell(note)
+    if limit is None and (warning := few_texts(test)):
+        tell(warning)
     beside = signatures or signature_folder(first, plus)
     kind = kind_of(first)
     random = kind.random_needs(first) if kind and any(name.startswith("random") for name in chosen) else None

@@ -69,6 +69,7 @@ def command(
 
     An interrupted run goes on where it stopped when it is started again.
     """
+    from temperament.calibration import Contrast, few_texts
     from temperament.language_model import load
     from temperament.methods import SparsityPlan, find_method
     from temperament.personas import extract, notes_of
@@ -94,6 +95,8 @@ def command(
     data = calibration_data(contrast, source, limit, seed)
     for note in data.notes:
         tell(note)
+    if limit is None and isinstance(data, Contrast) and (warning := few_texts(data)):
+        tell(warning)
     start = time.perf_counter()
     with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
@@ -137,6 +140,7 @@ def command(
         "seconds": seconds,
         **found.details,
         "bytes": {pole: path.stat().st_size for pole, path in paths.items()},
+        "signature_bytes": sum(path.stat().st_size for path in (folder / "signatures").rglob("*") if path.is_file()),
     }
     fewest = min(origin["data"]["tokens"].values())
     if "neurons" in found.details and fewest < _ENOUGH:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from temperament.atomic import ensure_folder, write_bytes
-from temperament.cli.console import err, out, print_json, progress_bar
+from temperament.cli.console import err, out, print_json, progress_bar, tell
 from temperament.cli.endpoints import (
     AnswerPrice,
     Concurrency,
@@ -80,7 +80,7 @@ def command(
     from temperament.calibration import resolve_contrast
     from temperament.calibration.contrast import POLES
     from temperament.evaluation.answers import read_answered
-    from temperament.evaluation.endpoint_judge import judge_answers, judgements
+    from temperament.evaluation.endpoint_judge import judge_answers, judgements, unscored
     from temperament.evaluation.rubrics import rubric_of
     from temperament.report.judge_tables import judge_table
 
@@ -114,6 +114,12 @@ def command(
             progress=progress,
         )
         usage = endpoint.usage
+    reasons = unscored(records)
+    if reasons and not any(record[kind] for record in records for kind in ("trait", "fluency")):
+        raise TemperamentError(
+            f"{judge_model} gave no score for any of {len(records)} answers (the first: {reasons[0]})",
+            "mend the server, choose another --judge-model or allow more --max-tokens; the same command asks again",
+        )
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     write_bytes(folder / "scores.jsonl", "".join(lines).encode())
     figures = judgements(records, seed=seed)
@@ -125,6 +131,8 @@ def command(
         "usage": usage.as_json(),
         "scores": str(folder / "scores.jsonl"),
     }
+    if reasons:
+        tell(f"{len(reasons)} verdicts hold no score (the first: {reasons[0]}); the same command asks for them again")
     if json_output:
         print_json(result)
         return

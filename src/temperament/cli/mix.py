@@ -54,6 +54,7 @@ def command(
     with working("mixing"):
         persona = mix(lm, plan, rule, by=by, name=path.stem)  # type: ignore[arg-type]  # checked there
     persona.save(path)
+    tell("a mixture may do more or less than its parts; measure it before use: temperament analyze mixture")
     description = describe_persona(persona, path)
     if json_output:
         print_json(description)

@@ -114,6 +114,12 @@ def command(
         max_tokens,
     )
     ensure_folder(folder)
+    told: list[str] = []
+
+    def note(text: str) -> None:
+        told.append(text)
+        tell(text)
+
     with ExitStack() as stack:
         judge = stack.enter_context(_judge(url, judge_model, key_variable, folder, seed)) if url else None
         with working(f"loading {model}"):
@@ -125,7 +131,7 @@ def command(
             folder,
             judge=judge,
             progress=progress,
-            note=tell,
+            note=note,
         )
     page = write_markdown(table, folder / f"{name}.md")
     if json_output:
@@ -135,7 +141,7 @@ def command(
     for part in reproduce_tables(table):
         out.print(part)
         out.print()
-    for text in remarks(table):
+    for text in remarks(table, told):
         out.print(f"- {text}", soft_wrap=True)
     out.print(f"page: {page}", soft_wrap=True)
 

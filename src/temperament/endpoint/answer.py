@@ -109,6 +109,11 @@ class Answers:
     def get(self, key: str) -> Answer | None:
         return self._known.get(key)
 
+    def forget(self, key: str) -> None:
+        """Take an answer as not given; where a later line of the file has the same key, that one counts."""
+        with self._lock:
+            self._known.pop(key, None)
+
     def add(self, key: str, answer: Answer) -> None:
         row = {name: value for name, value in asdict(answer).items() if name != "cached"}
         line = json.dumps({"key": key, "answer": row}, ensure_ascii=True) + "\n"

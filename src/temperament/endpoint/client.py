@@ -76,7 +76,7 @@ class Usage:
         if self.uncounted:
             tokens += f" and those of {self.uncounted} uncounted answers"
         return (
-            f"{self.requests} requests, {self.cached} answers from before, {self.missing} missing, "
+            f"{self.requests} requests, {self.cached} answers from before, {self.missing} unanswered, "
             f"{tokens} tokens, cost {cost}"
         )
 
@@ -88,7 +88,7 @@ class Endpoint:
     Failed requests are sent again up to ``retries`` times with the growing pauses of the ``openai`` package (it obeys
     Retry-After), then the answer is missing with a reason; where none at all comes, that is an error. A refused key, a
     wrong URL and an unknown model raise at the first request. ``cache`` is a file of JSON lines: whatever was answered
-    once is never asked again, from any URL, if model, messages and settings are the same.
+    once is never asked again, from any URL, if model, messages and settings are the same, unless ``forget`` is called.
     """
 
     def __init__(
@@ -164,6 +164,14 @@ class Endpoint:
         if prices.prompt is not None and prices.completion is not None and not counts["uncounted"]:
             cost = (counts["prompt_tokens"] * prices.prompt + counts["completion_tokens"] * prices.completion) / 1e6
         return Usage(cost=cost, **counts)
+
+    def known(self, messages: Messages) -> Answer | None:
+        """The answer on disk, if there is one."""
+        return self._cache.get(self._identity(messages))
+
+    def forget(self, messages: Messages) -> None:
+        """Ask this again, although it was answered: the answer was of no use."""
+        self._cache.forget(self._identity(messages))
 
     def ask(self, messages: Messages) -> Answer:
         """One answer; from disk if it was given before."""

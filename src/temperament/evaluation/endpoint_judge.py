@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from temperament.calibration.contrast import POLES, Pole
-from temperament.endpoint import Endpoint
+from temperament.endpoint import Answer, Endpoint
 from temperament.evaluation.bootstrap import Array, Measured, measured
 from temperament.evaluation.instrument import Record
 from temperament.evaluation.rubrics import FLUENCY, Rubric
@@ -68,6 +68,16 @@ def read_score(text: str) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
+def _read(verdict: Answer) -> int | None:
+    return None if verdict.text is None else read_score(verdict.text)
+
+
+def unscored(records: Sequence[Record]) -> list[str]:
+    """Why there is no score, one reason per verdict without one."""
+    kinds = ("trait", "fluency")
+    return [str(record[f"{kind}_reason"]) for record in records for kind in kinds if f"{kind}_reason" in record]
+
+
 def _score(value: Any) -> int | None:
     if isinstance(value, str) and value.strip() in ("1", "2", "3", "4", "5"):
         return int(value)
@@ -91,7 +101,8 @@ def judge_answers(
     ``trait`` is the strength of the answer's own pole. By default each pole has its own scale (as in NPTI Table 1),
     from which a judge may guess which pole was meant; with ``one_scale`` every answer is put on the plus pole's scale
     and turned round (6 − score) for the minus pole. Every score is a request of its own, in an order shuffled with
-    ``seed``. An empty answer is judged like any other: how it fares is the judge's verdict.
+    ``seed``. An empty answer is judged like any other: how it fares is the judge's verdict. Kept verdicts without a
+    score are asked for again, those with one never.
     """
     jobs: list[tuple[int, str, Rubric, bool]] = []
     for at, item in enumerate(answers):
@@ -101,13 +112,17 @@ def judge_answers(
             jobs.append((at, "fluency", FLUENCY, False))
     random.Random(seed).shuffle(jobs)
     asked = [judge_messages(scale, answers[at].question, answers[at].answer) for at, _, scale, _ in jobs]
+    for messages in asked:
+        known = endpoint.known(messages)
+        if known and _read(known) is None:
+            endpoint.forget(messages)
     verdicts = endpoint.ask_all(asked, progress)
     records: list[Record] = [
         {"question": item.question, "answer": item.answer, "pole": item.pole, "method": item.method, **item.extra}
         for item in answers
     ]
     for (at, kind, _, turned), verdict in zip(jobs, verdicts, strict=True):
-        score = None if verdict.text is None else read_score(verdict.text)
+        score = _read(verdict)
         records[at][kind] = 6 - score if turned and score is not None else score
         if score is None:
             said = "" if verdict.text is None else " ".join(verdict.text.split())[:80]

@@ -18,6 +18,7 @@ from temperament.models import LinearSite, LoadedModel
 from temperament.personas.edits import MaskEdit
 from temperament.personas.masks import PackedMasks, pack
 from temperament.personas.mixture import MIXABLE, MixtureEdit
+from temperament.personas.overlap import edited_weights
 from temperament.personas.persona import Persona
 from temperament.personas.plan import Plan
 from temperament.personas.provenance import package_versions
@@ -34,7 +35,9 @@ def mix(lm: LoadedModel, plan: Plan, rule: Rule = "rank", *, by: By = "magnitude
     """One persona of several; the strengths of the plan are the weights of masks, and strengths of all else.
 
     Weights count in proportion to each other. Personas that are no masks are worn beside the mixed mask, or, with
-    the rule ``together``, all are. The mixture has seen what any of its parts has seen.
+    the rule ``together``, all are. The mixture has seen what any of its parts has seen. Of a mixed mask the provenance
+    holds ``pruned``, the share of the weights of all Linears that it does not keep: a union keeps more or less than
+    its parts.
     """
     for value, kind in ((rule, Rule), (by, By)):
         if value not in get_args(kind):
@@ -66,10 +69,16 @@ def mix(lm: LoadedModel, plan: Plan, rule: Rule = "rank", *, by: By = "magnitude
     pole: Pole = "minus" if poles == {"minus"} else "plus"
     if rule == "together":
         return Persona(name, pole, MixtureEdit(tuple(map(_alone, items))), origin, groups)
-    mask = Persona(name, pole, _mixed(lm, masks, rule, by), origin, groups)
+    edit = _mixed(lm, masks, rule, by)
+    origin["pruned"] = float(edited_weights(lm, edit.kept(lm)).sum()) / sum(map(_size, lm.linears))
+    mask = Persona(name, pole, edit, origin, groups)
     if not rest:
         return mask
     return replace(mask, edit=MixtureEdit((_alone((mask, 1.0)), *map(_alone, rest))))
+
+
+def _size(linear: LinearSite) -> int:
+    return linear.shape[0] * linear.shape[1]
 
 
 def _alone(item: tuple[Persona, float]) -> tuple[Persona, float]:

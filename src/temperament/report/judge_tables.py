@@ -14,7 +14,7 @@ from temperament.report.tables import interval, plain_table
 
 def judge_table(judgements: Sequence[Judgement]) -> Table:
     """One row per method and pole, and one for the sum of both poles."""
-    table = plain_table("", "pole", "trait (1–5)", "variance", "fluency (1–5)", "answers", "missing")
+    table = plain_table("", "pole", "trait (1–5)", "variance", "fluency (1–5)", "answers", "no score")
     for own in judgements:
         for pole, trait in own.trait.items():
             fluency = own.fluency.get(pole)

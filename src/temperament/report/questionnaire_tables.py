@@ -48,7 +48,7 @@ def facet_table(summary: Mapping[str, Any], names: Mapping[str, str]) -> Table |
             score = side["facets"][facet]
             cells += [f"{score['value']:.2f}", *([_t(score["t"])] if normed else [])]
         if "worn" in sides:
-            cells.append(f"{sides['worn']['facets'][facet]['value'] - own['value']:+.2f}")
+            cells.append(_signed(sides["worn"]["facets"][facet]["value"] - own["value"]))
         table.add_row(f"{facet} {names.get(facet, '')}".strip(), *cells)
     return table
 
@@ -79,7 +79,7 @@ def strengths_table(found: Alignment, most: int = 20) -> Table:
     traits = list(found.people[0].strengths)
     table = plain_table("strengths", *(_short(trait) for trait in traits))
     for one in found.people[:most]:
-        table.add_row(one.person.name, *(f"{one.strengths[trait]:+g}" for trait in traits))
+        table.add_row(one.person.name, *(f"{one.strengths[trait] + 0.0:+g}" for trait in traits))
     if len(found.people) > most:
         table.caption, table.caption_justify = Text(f"and {len(found.people) - most} more: see --json"), "left"
     return table
@@ -91,13 +91,17 @@ def _habits(summary: Mapping[str, Any]) -> list[str]:
         agreeing, steady = side["acquiescence"], side["consistency"]
         habit = f"acquiescence {_interval(agreeing)} (3: none)" if agreeing else "acquiescence unknown"
         lines.append(
-            f"{name}: {habit}; SD over presentations {_interval(steady)}; replies that are an option "
-            f"{100 * steady['mass']:.0f} %"
+            f"{name}: {habit}; how far answers hang on the order of the options (SD over presentations, 0: not at "
+            f"all) {_interval(steady)}; replies that are an option {100 * steady['mass']:.0f} %"
         )
         if side["type"]:
             lines.append(f"{name}: type {side['type']} (over or under 3 on each axis; – on 3)")
+    lines.append(
+        "replies that are an option: the probability that the model answers with one of the options at all; scores are "
+        "made of these alone, so read little into them where it is small"
+    )
     change = summary.get("change", {})
-    balanced = [f"{_short(t)} {row['balanced']:+.2f}" for t, row in change.items() if row["balanced"] is not None]
+    balanced = [f"{_short(t)} {_signed(row['balanced'])}" for t, row in change.items() if row["balanced"] is not None]
     if balanced:
         lines.append(f"change with both keys weighing the same: {', '.join(balanced)}")
     if summary["norms"]:
@@ -108,6 +112,12 @@ def _habits(summary: Mapping[str, Any]) -> list[str]:
 
 def _interval(figure: Mapping[str, Any]) -> str:
     return interval(Measured(figure["value"], figure["low"], figure["high"], figure["n"]))
+
+
+def _signed(value: float) -> str:
+    """A change with its sign, 0 without one."""
+    text = f"{value:+.2f}"
+    return text if text.strip("+-0.") else text[1:]
 
 
 def _t(value: float | None) -> str:

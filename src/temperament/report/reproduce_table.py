@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -11,11 +11,14 @@ from rich.text import Text
 
 from temperament.atomic import write_bytes
 from temperament.evaluation.bootstrap import Measured
+from temperament.report.plain_words import shown
 from temperament.report.tables import plain_table
 from temperament.reproduce.table import Column, Figure, Reproduced
 
 #: What stands where a method gave no figure; a figure of the paper that is not at hand stays empty.
 _ABSENT = "–"
+#: From here on a figure says only that something broke.
+_HUGE = 1e6
 
 
 def reproduce_tables(result: Reproduced) -> list[Table]:
@@ -33,9 +36,9 @@ def reproduce_tables(result: Reproduced) -> list[Table]:
     return tables
 
 
-def remarks(result: Reproduced) -> list[str]:
-    """What stands below the tables: failures first, whose figures the paper's are, then the notes."""
-    return [*_failures(result), _paper(result), *result.notes]
+def remarks(result: Reproduced, told: Collection[str] = ()) -> list[str]:
+    """What stands below the tables: failures first, whose figures the paper's are, then the notes not ``told`` yet."""
+    return [*_failures(result), _paper(result), *(note for note in result.notes if note not in told)]
 
 
 def reproduce_markdown(result: Reproduced) -> str:
@@ -63,7 +66,7 @@ def reproduce_markdown(result: Reproduced) -> str:
         ]
         parts += [f"## {_safe(group)}", _grid([result.first, *map(_markdown_head, columns)], rows)]
     parts += ["## Remarks", "\n".join(f"- {_safe(text)}" for text in remarks(result))]
-    parts += ["## Data", "\n".join(f"- {_safe(name)}: {_safe(str(facts))}" for name, facts in _data(result))]
+    parts += ["## Data", "\n".join(f"- {_safe(name)}: {_safe(shown(facts))}" for name, facts in _data(result))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -100,8 +103,8 @@ def _cell(figure: Figure, column: Column, *, narrow: bool, interval: bool = True
     value = figure.value if isinstance(figure, Measured) else figure
     if value is None or not math.isfinite(value):
         return "" if column.source == "paper" else _ABSENT
-    text = number(value, column.digits)
-    if not isinstance(figure, Measured) or not interval or not math.isfinite(figure.low):
+    text = f"× {number(value, column.digits)}" if column.unit == "×" else number(value, column.digits)
+    if not isinstance(figure, Measured) or not interval or not math.isfinite(figure.low) or abs(value) >= _HUGE:
         return text
     if narrow and (column.source == "control" or not column.interval):
         return text
@@ -110,9 +113,9 @@ def _cell(figure: Figure, column: Column, *, narrow: bool, interval: bool = True
 
 
 def number(value: float, digits: int) -> str:
-    """A figure with its digits, none from 1,000 on; beyond a million as 1.2e+06, and 0 without a sign."""
-    if abs(value) >= 1e6:
-        return f"{value:.1e}"
+    """A figure with its digits, none from 1,000 on, and 0 without a sign; beyond a million only that it is."""
+    if abs(value) >= _HUGE:
+        return "> 1 million" if value > 0 else "< −1 million"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     text = f"{value:.{digits}f}"

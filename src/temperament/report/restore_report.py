@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from temperament.analyze.restore import Effect, Level, Restoration
+from temperament.analyze.restore import LEAST, Effect, Level, Restoration
 from temperament.evaluation.bootstrap import Measured
 from temperament.report.figures import (
     CONTROL,
@@ -69,10 +70,15 @@ def _notes(found: Restoration, level: Level) -> Iterator[str]:
         f"; random control: {interval(found.random)}" if found.random else ""
     )
     counts = found.counts(level)
-    yield (
+    told = (
         f"{counts['exclude_zero']} of {counts['places']} intervals exclude 0, {counts['by_chance']:.1f} would by "
-        f"chance if nothing mattered; ★ {counts['exclude_zero_corrected']} do when all are corrected together"
+        "chance if nothing mattered; "
     )
+    if found.levels[level][0].corrected is None:
+        fewest = min(found.provenance["data"]["items"].values())
+        yield f"{told}no ★: to correct all together takes {LEAST} statements per pole, here are {fewest}"
+    else:
+        yield f"{told}★ {counts['exclude_zero_corrected']} do when all are corrected together"
     total = sum(effect.measured.value for effect in found.levels[level])
     yield f"sum over all places: {total:.2f} (equal to the whole if places did not interact)"
     if len(found.levels[level]) > _SHOWN:
@@ -100,7 +106,8 @@ def restore_figure(found: Restoration, path: Path) -> Path:
         image = _linears(axes[-1], linears, depth)
         axes[-1].set_title(f"Linears: separation {what},\nhundredths of a nat per token", loc="left", fontsize=10)
         figure.colorbar(image, ax=axes[-1], shrink=0.5, label="nats per token")
-        axes[-1].set_xlabel("★ corrected interval excludes 0, grey: own interval includes 0", color=INK, fontsize=9)
+        star = "★ corrected interval excludes 0, " if linears[0].corrected else ""
+        axes[-1].set_xlabel(f"{star}grey: own interval includes 0", color=INK, fontsize=9)
     axes[0].set_ylabel("layer", color=INK)
     data = found.provenance["data"]
     title = (
@@ -122,10 +129,12 @@ def _layers(plt: Any, axes: Any, effects: tuple[Effect, ...], found: Restoration
     axes.set_yticks(range(len(effects)), [str(effect.spot.layer) for effect in effects], fontsize=8)
     axes.grid(axis="x", color=GRID)
     plain_axes(axes)
-    handles = [
-        plt.Line2D([], [], color=WORN, marker="o", markersize=5, label="★ corrected interval excludes 0"),
-        plt.Line2D([], [], color=WORN, marker="o", markersize=5, markerfacecolor="white", label="it includes 0"),
-    ]
+    hollow = partial(plt.Line2D, [], [], color=WORN, marker="o", markersize=5, markerfacecolor="white")
+    if effects[0].corrected is None:
+        handles = [hollow(label=f"not corrected: fewer than {LEAST} statements per pole")]
+    else:
+        full = plt.Line2D([], [], color=WORN, marker="o", markersize=5, label="★ corrected interval excludes 0")
+        handles = [full, hollow(label="it includes 0")]
     if found.random:
         handles.append(plt.Line2D([], [], color=CONTROL, marker="o", markersize=3, label="random control"))
     return handles

@@ -10,6 +10,8 @@ from rich.text import Text
 
 from temperament.evaluation import Evaluation
 from temperament.evaluation.bootstrap import Measured
+from temperament.report.page.numbers import size
+from temperament.report.plain_words import described, pairs
 
 
 def plain_table(*columns: str, title: str | None = None) -> Table:
@@ -144,12 +146,15 @@ def extraction_table(result: Mapping[str, Any]) -> Table:
     rows = {
         "model": f"{result['model']['name']} ({result['model']['family']})",
         "contrast": f"{result['contrast']['name']}, {result['contrast']['split']} split",
-        "method": f"{result['method']} {_pairs(result['parameters'])}",
-        "items": f"{result['items']['plus']} plus, {result['items']['minus']} minus",
-        "tokens counted": f"{result['tokens']['plus']} plus, {result['tokens']['minus']} minus",
+        "method": f"{result['method']} {pairs(result['parameters'])}",
+        "items": f"{result['items']['plus']:,} plus, {result['items']['minus']:,} minus",
+        "tokens counted": f"{result['tokens']['plus']:,} plus, {result['tokens']['minus']:,} minus",
         **next((facts(found) | _expert_facts(found) for found, facts in _found(result)), {}),
         "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()),
-        "file sizes": ", ".join(f"{pole} {size / 1e6:.2f} MB" for pole, size in result["bytes"].items()),
+        "file sizes": ", ".join(
+            f"{name} {size(count)}"
+            for name, count in {**result["bytes"], "signatures": result["signature_bytes"]}.items()
+        ),
     }
     return _facts(rows)
 
@@ -177,7 +182,7 @@ def _sparsegpt_facts(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _neuron_facts(neurons: Mapping[str, Any]) -> dict[str, str]:
-    facts = {"neurons": f"{neurons['plus']} of the plus pole, {neurons['minus']} of the minus pole"}
+    facts = {"neurons": f"{neurons['plus']:,} of the plus pole, {neurons['minus']:,} of the minus pole"}
     facts |= {f"by layer, {pole}": " ".join(map(str, neurons["by_layer"][pole])) for pole in ("plus", "minus")}
     if neurons["saturated"]:
         facts["saturated"] = f"{neurons['saturated']} have their 95th percentile beyond the histogram"
@@ -203,12 +208,12 @@ def _lora_facts(lora: Mapping[str, Any]) -> dict[str, str]:
 
 def _subnetwork_facts(subnetwork: Mapping[str, Any]) -> dict[str, str]:
     facts = {
-        "weights": f"{subnetwork['plus']} of the plus pole, {subnetwork['minus']} of the minus pole, "
-        f"of {subnetwork['of']} ({100 * subnetwork['plus'] / subnetwork['of']:.2g} % each)"
+        "weights": f"{subnetwork['plus']:,} of the plus pole, {subnetwork['minus']:,} of the minus pole, "
+        f"of {subnetwork['of']:,} ({100 * subnetwork['plus'] / subnetwork['of']:.2g} % each)"
     }
     for pole in ("plus", "minus"):
         facts[f"by layer, {pole}"] = " ".join(map(str, subnetwork["by_layer"][pole]))
-        facts[f"by module, {pole}"] = _pairs(subnetwork["by_module"][pole])
+        facts[f"by module, {pole}"] = pairs(subnetwork["by_module"][pole])
     return facts
 
 
@@ -256,8 +261,8 @@ def _found(result: Mapping[str, Any]) -> Iterator[tuple[Any, Callable[[Mapping[s
 
 
 def description_table(description: Mapping[str, Any]) -> Table:
-    """A persona file, one fact a row; nested values joined."""
-    return _facts({key.replace("_", " "): _shown(value) for key, value in description.items()})
+    """A persona file, one fact a row; nested values joined, figures rounded, hashes cut."""
+    return _facts(described(description))
 
 
 def listing_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -277,13 +282,3 @@ def _facts(rows: Mapping[str, str]) -> Table:
     for key, value in rows.items():
         table.add_row(key, Text(value))
     return table
-
-
-def _shown(value: Any) -> str:
-    return _pairs(value) if isinstance(value, Mapping) else str(value)
-
-
-def _pairs(value: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{key} {'(' + _pairs(item) + ')' if isinstance(item, Mapping) else item}" for key, item in value.items()
-    )

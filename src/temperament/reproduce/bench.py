@@ -187,9 +187,14 @@ def settings_notes(rows: Sequence[Row]) -> list[str]:
     """What every method was run with, in one line."""
     named = [(row.label, row.settings) for row in rows if row.settings and row.role != "control"]
     shown = "; ".join(
-        f"{label}: {', '.join(f'{key} {value}' for key, value in settings.items())}" for label, settings in named
+        f"{label}: {', '.join(f'{key} {_short(value)}' for key, value in settings.items())}"
+        for label, settings in named
     )
     return [f"settings, the project's defaults and not tuned: {shown}"] if shown else []
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def control(name: str, label: str) -> Row:

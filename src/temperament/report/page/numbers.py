@@ -29,9 +29,9 @@ HEADINGS = {
         "Own words", "nats/token", 2, 0.0, "change of the worn pole's own statements; below 0 they become less likely"
     ),
     "transfer_separation": Heading(
-        "Transfer separation", "nats/token", 2, 0.0, "the same on statements of another instrument"
+        "Transfer separation", "nats/token", 2, 0.0, "separation on statements of another instrument"
     ),
-    "transfer_auc": Heading("Transfer AUC", "0–1", 2, 0.5, "the same on statements of another instrument"),
+    "transfer_auc": Heading("Transfer AUC", "0–1", 2, 0.5, "AUC on statements of another instrument"),
     "transfer_separation_question": Heading(
         "Transfer, other question", "nats/token", 2, 0.0, "transfer separation behind another question"
     ),
@@ -39,9 +39,12 @@ HEADINGS = {
         "Transfer AUC, other question", "0–1", 2, 0.5, "transfer AUC behind another question"
     ),
     "items_separation": Heading(
-        "Items separation", "nats/token", 2, 0.0, "the same on a questionnaire's items as sentences"
+        "Items separation", "nats/token", 2, 0.0, "separation on a questionnaire's items as sentences"
     ),
-    "items_auc": Heading("Items AUC", "0–1", 2, 0.5, "the same on a questionnaire's items as sentences"),
+    "items_auc": Heading("Items AUC", "0–1", 2, 0.5, "AUC on a questionnaire's items as sentences"),
+    "specificity": Heading(
+        "Specificity", "nats/token", 2, None, "every pair worn against the statements of every other trait, signed"
+    ),
     "generation": Heading("Generation", "local judge", 2, 0.0, "trait in freely written answers, plus minus minus"),
     "two_choice": Heading("Two-choice", "%", 0, 50.0, "share of fitting choices, two-sided"),
     "questionnaire": Heading("Questionnaire", "trait score", 2, None, "items scored by the options' log-probabilities"),
