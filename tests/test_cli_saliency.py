@@ -65,7 +65,7 @@ def test_extract(model: str, folder: Path, capsys: pytest.CaptureFixture[str]) -
 def test_extract_prints_a_table(model: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(extraction(model, folder, "--set", "share=0.01")) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "154 of the plus pole, 154 of the minus pole, of 15360 (1 % each)" in shown
+    assert "154 of the plus pole, 154 of the minus pole, of 15,360 (1 % each)" in shown
     assert "by layer, plus" in shown
     assert "by module, minus" in shown
     assert "down_proj" in shown
