@@ -37,8 +37,12 @@ def test_counts_by_layer_and_overlap(tmp_path: Path) -> None:
     found = analyze_neurons(save(tmp_path, first=first, second=second, third=third))
     assert found.by_layer["first"] == {"plus": [1, 2], "minus": [1, 0]}
     assert found.by_layer["second"] == {"plus": [0, 1], "minus": [1, 1]}
-    assert found.overlap["first"]["second"] == {"jaccard": 2 / 5, "shared": 2, "same_sign": 0.5}
-    assert found.overlap["first"]["third"] == {"jaccard": 0.0, "shared": 0, "same_sign": None}
+    assert found.overlap["first"]["second"] == {
+        "jaccard": 2 / 5, "chance": 1.5 / 5.5, "shared": 2, "same_sign": 0.5,
+    }  # fmt: skip
+    assert found.overlap["first"]["third"] == {
+        "jaccard": 0.0, "chance": 0.5 / 4.5, "shared": 0, "same_sign": None,
+    }  # fmt: skip
     assert found.values == {"first": (), "second": (), "third": ()}
 
 

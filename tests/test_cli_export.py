@@ -76,7 +76,7 @@ def test_structured_beside_its_controls(
     figures = result["figures"]
     speed = figures.pop("tokens_per_second")
     assert min(speed["dense"], speed["exported"], speed["ratio"]) > 0
-    cuts = ["exported", "random mask-0", "importance unworn", "magnitude", "random-0"]
+    cuts = ["exported", "random pair of personas", "importance unworn", "magnitude", "channels at random"]
     assert list(figures) == ["dense, unworn", "dense, worn", *cuts]
     assert figures["dense, unworn"]["perplexity"]["value"] == 1
     assert figures["dense, unworn"]["separation"]["value"] == 0
@@ -133,7 +133,7 @@ def test_a_file_with_the_name_of_a_trait_is_not_that_trait(
 def test_structured_without_a_persona(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command(model, tmp_path / "out", "--structured", "0.25", "--json")) == 0
     result = printed_json(capsys)
-    assert list(result["figures"]) == ["dense, unworn", "exported", "magnitude", "random-0"]
+    assert list(result["figures"]) == ["dense, unworn", "exported", "magnitude", "channels at random"]
     assert "separation" not in result["figures"]["exported"]
     assert result["worn"] == []
 

@@ -342,7 +342,7 @@ def test_a_cut_has_seen_what_its_mask_has_seen(tiny_llama: LoadedModel) -> None:
     _, rows = variants(tiny_llama, Plan.of(persona), None, plan_sizes(tiny_llama, 0.25), merged=False)
     groups = {row.name: [worn.groups for worn, _ in row.own.active] for row in rows}
     assert groups["exported"] == [persona.groups] != [frozenset()]
-    assert groups["importance unworn"] == groups["magnitude"] == groups["random-0"] == [frozenset()]
+    assert groups["importance unworn"] == groups["magnitude"] == groups["channels at random"] == [frozenset()]
 
 
 @pytest.mark.slow

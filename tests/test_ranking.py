@@ -263,6 +263,6 @@ def test_the_commands_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixt
     assert run(["rank", "score", filled, "--key", written["key"]]) == 0
     printed = capsys.readouterr().out
     assert printed.index("subnetwork") < printed.index("neuronal") < printed.index("baseline")
-    assert "agreement needs two judges" in printed
+    assert "– (it takes two judges)" in printed
     assert run(["rank", "score", filled, "--key", filled]) == 2
     assert "no key" in capsys.readouterr().err

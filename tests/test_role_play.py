@@ -236,7 +236,7 @@ def test_choices_from_the_command_line(
 
     monkeypatch.setattr(RoleChoices, "run", nothing)
     assert run([*command, "--out", str(tmp_path / "out")]) == 0
-    text = capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
     assert all(part in text for part in ("chance", "prior", "told", "who said this", "which reply fits"))
 
 

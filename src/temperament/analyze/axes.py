@@ -58,7 +58,7 @@ class Axis:
     """A row of the table of axes. ``label`` is that of plots, ``kinds`` are those of the methods it applies to.
 
     ``steps`` makes of a step without a value those at a value. ``values`` are the usual ones, in their order; those of
-    an axis of words are words.
+    an axis of words are words, those of a ``log`` axis are drawn on a logarithmic scale.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Axis:
     values: tuple[Value, ...]
     steps: Callable[[Step, Any, Around], Iterable[Step]]
     words: bool = False
+    log: bool = False
 
     def read(self, text: str | None) -> tuple[Value, ...]:
         """Values joined by commas (by semicolons, if there are any), without repetition; numbers ascending."""
@@ -181,11 +182,11 @@ AXES: tuple[Axis, ...] = (
     Axis("sparsity", "sparsity ρ", "share of inputs pruned per row (PS Fig. 3 and 4)", ("masks",),
          (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), lambda step, value, _: [replace(step, sparsity=value)]),
     Axis("share", "share of all weights", "size of a subnetwork", ("subnetwork",),
-         (0.0003, 0.001, 0.003, 0.005, 0.01), lambda step, value, _: [step.set(share=value)]),
+         (0.0003, 0.001, 0.003, 0.005, 0.01), lambda step, value, _: [step.set(share=value)], log=True),
     Axis("strength", "strength", "how strongly a pair is worn (soft gates, PS Eq. 7)", _GRADED,
          (0.25, 0.5, 0.75, 1.0), lambda step, value, _: [replace(step, strength=value)]),
     Axis("size", "calibration texts per pole", "how many texts are calibrated on (PS Table 8)", _ANY,
-         (5.0, 10.0, 20.0, 50.0, 100.0, 200.0), _size),
+         (5.0, 10.0, 20.0, 50.0, 100.0, 200.0), _size, log=True),
     Axis("tokens", "tokens counted", "statistics over responses, or over all tokens", ("masks",),
          ("response", "all"), _tokens, words=True),
     Axis("modules", "where", "attention or MLP alone, or a third of the depth (PS Table 12)", ("masks", "subnetwork"),

@@ -48,8 +48,8 @@ class NeuronValues:
 class NeuronAnalysis:
     """Neurons per layer by persona and pole, overlap between personas, and values where statistics are at hand.
 
-    ``overlap[a][b]`` has the Jaccard index of the two sets of neurons, the number shared, and ``same_sign``, the
-    share of those shared that belong to the same pole in both.
+    ``overlap[a][b]`` has the Jaccard index of the two sets of neurons, ``chance``, what independent sets of these sizes
+    give, the number shared, and ``same_sign``, the share of those shared that belong to the same pole in both.
     """
 
     model: str
@@ -92,7 +92,7 @@ def analyze_neurons(folder: Path) -> NeuronAnalysis:
         str(_fact(first, "model", "name") or "unknown"),
         shape,
         {name: count_by_layer(edit.neurons, shape) for name, edit in edits.items()},
-        {a: {b: _overlap(edits[a].neurons, edits[b].neurons) for b in edits} for a in edits},
+        {a: {b: _overlap(edits[a].neurons, edits[b].neurons, sum(shape)) for b in edits} for a in edits},
         {name: _values(edits[name], pair) if pair else () for name, pair in statistics.items()},
     )
 
@@ -132,7 +132,7 @@ def _statistics(folder: Path, name: str, persona: Persona) -> NeuronSignaturePai
     return None
 
 
-def _overlap(first: Neurons, second: Neurons) -> dict[str, float | None]:
+def _overlap(first: Neurons, second: Neurons, total: int) -> dict[str, float | None]:
     signs = dict(zip(second.index.tolist(), (second.delta > 0).tolist(), strict=True))
     shared = [
         signs[index] == sign
@@ -140,8 +140,10 @@ def _overlap(first: Neurons, second: Neurons) -> dict[str, float | None]:
         if index in signs
     ]
     union = len(first) + len(second) - len(shared)
+    expected = len(first) * len(second) / total  # neurons in common, of independent sets
     return {
         "jaccard": len(shared) / union,
+        "chance": expected / (len(first) + len(second) - expected),
         "shared": len(shared),
         "same_sign": sum(shared) / len(shared) if shared else None,
     }

@@ -84,8 +84,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Choose strengths of five trait personas so that a model answers as individual people did (NPTI Table 3).
+    """Find strengths to answer as individual people did.
 
+    Strengths of five trait personas are chosen for each person (NPTI Table 3).
     Half of the items choose, the other half measure; unworn, random and other people's strengths and a prompt stand
     beside. With --out an interrupted run goes on where it stopped when it is started again.
     """

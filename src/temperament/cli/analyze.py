@@ -36,7 +36,10 @@ def neurons(
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Neurons per layer and persona, their values under both poles, and their overlap; no model is loaded."""
+    """Neurons by layer, their values and overlap.
+
+    The values are those under both poles. No model is loaded; --json gives one object on stdout.
+    """
     from temperament.analyze.neurons import analyze_neurons
     from temperament.report.neuron_figures import neurons_figure
     from temperament.report.neuron_tables import layers_table, neurons_table, overlap_table

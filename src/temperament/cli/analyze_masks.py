@@ -52,8 +52,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Differential ratio, Jaccard index, hidden states by layer, and which layers and modules tell personas apart.
+    """What masks share and what tells them apart.
 
+    Differential ratio, Jaccard index, hidden states by layer, and which layers and modules tell personas apart.
     Every figure stands beside what chance gives, and for opposite poles beside a random pair of the same size.
     """
     from temperament.analyze.masks import analyze_masks

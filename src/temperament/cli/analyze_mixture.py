@@ -44,8 +44,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Trait scores of mixtures of two personas against the weight, as a table and a figure.
+    """Trait scores of two personas by their weight.
 
+    Mixtures of the two are measured, as a table and a figure.
     An interrupted run goes on where it stopped when it is started again.
     """
     from temperament.analyze.mixture import mixture_curve

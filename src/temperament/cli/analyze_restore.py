@@ -60,8 +60,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Restore one layer or Linear at a time and measure how far the trait score goes back to the unworn model's.
+    """Which layer or Linear carries the effect.
 
+    One at a time is restored; measured is how far the trait score goes back to the unworn model's.
     Every difference is taken statement by statement, with a 95 % interval of its own and one that is corrected for the
     number of places. An interrupted run goes on where it stopped when it is started again.
     """

@@ -72,8 +72,9 @@ def command(
     own_sampling: Unset = False,
     json_output: Json = False,
 ) -> None:
-    """Write descriptions of both poles and situational questions by facet and topic, in the PersonalityBench format.
+    """Write pole descriptions and situational questions.
 
+    They are made by facet and topic, in the PersonalityBench format.
     Questions are written, then checked and reworded, and repeated ones left out. An interrupted run goes on where it
     stopped when it is started again.
     """

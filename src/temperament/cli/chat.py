@@ -58,7 +58,10 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Ask a model a question while it wears personas; without --prompt a session with /wear, /off and /compare."""
+    """Ask a model that wears personas.
+
+    One answer with --prompt; without it a session with /wear, /off and /compare.
+    """
     from temperament.language_model import load
     from temperament.personas import Plan, read_plan
 

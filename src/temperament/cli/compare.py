@@ -99,8 +99,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Compare methods on one contrast: which works, at what cost, and whether it beats a prompt.
+    """Compare methods and a prompt on one contrast.
 
+    Which works, at what cost, and whether it beats a prompt.
     Writes DIR/report.html, DIR/summary.json and the record of every item. An interrupted run goes on where it stopped
     when it is started again.
     """

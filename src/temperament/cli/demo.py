@@ -31,7 +31,10 @@ def command(
     ] = "extraversion",
     json_output: Json = False,
 ) -> None:
-    """Extract both poles of a built-in contrast with every method, wear them, measure them, draw the figure."""
+    """Try every method on a built-in contrast.
+
+    Both poles are extracted, worn and measured, and a figure is drawn.
+    """
     from temperament.calibration import resolve_contrast
     from temperament.evaluation import Evaluation, evaluate
     from temperament.evaluation.bootstrap import Measured

@@ -58,8 +58,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Find the strength at which each pole reaches a target score within a perplexity budget, and keep it in its file.
+    """Find and keep the strength that reaches a target.
 
+    The target is a score; it must be reached within a perplexity budget. The strength is kept in the pole's file.
     Worn without a strength the file is worn at this one. The texts count from then on among those it must not be
     evaluated on. If a target is not reached nothing is kept, unless --closest is given. An interrupted run goes on
     where it stopped when it is started again.

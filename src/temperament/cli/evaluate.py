@@ -73,8 +73,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Measure a pair of opposite personas on test texts, with controls, and keep the record of every item.
+    """Measure a pair of opposite personas on test texts.
 
+    Controls stand beside, and the record of every item is kept.
     An interrupted run goes on where it stopped when it is started again.
     """
     from temperament.calibration import few_texts, resolve_contrast

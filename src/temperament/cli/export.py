@@ -81,8 +81,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Write an ordinary checkpoint that plain transformers loads, with weights of the type the model was loaded in.
+    """Write a checkpoint that plain transformers loads.
 
+    Its weights are of the type the model was loaded in.
     --merged bakes masks and subnetworks in. --structured removes MLP channels by what the worn masks keep of them, and
     prints what that does and costs beside other ways to remove as many. An interrupted run leaves no folder; it goes on
     with its figures when it is started again.

@@ -65,8 +65,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Find both poles of a contrast in a model and write DIR/plus.persona, DIR/minus.persona and DIR/signatures/.
+    """Find both poles of a contrast in a model.
 
+    Writes DIR/plus.persona, DIR/minus.persona and DIR/signatures/.
     An interrupted run goes on where it stopped when it is started again.
     """
     from temperament.calibration import Contrast, few_texts

@@ -6,7 +6,9 @@ import typer
 
 
 def command(context: typer.Context) -> None:
-    """Run lm-evaluation-harness, unchanged, with the model `temperament`, which wears personas.
+    """Run lm-evaluation-harness on worn personas.
+
+    It is unchanged; the model `temperament` is the one that wears personas.
 
     Example: temperament lm-eval --model temperament --model_args pretrained=smollm2-135m,wear=FILE:0.8 --tasks piqa
     """

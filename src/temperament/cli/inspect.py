@@ -15,7 +15,10 @@ def command(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A persona file. Example: outgoing/plus.persona")],
     json_output: Json = False,
 ) -> None:
-    """Verify a persona file and print what it holds; no model is loaded."""
+    """Verify a persona file and print what it holds.
+
+    No model is loaded.
+    """
     from temperament.personas.file import describe_persona, open_persona
 
     description = describe_persona(open_persona(path), path)

@@ -73,8 +73,9 @@ def command(
     own_sampling: Unset = False,
     json_output: Json = False,
 ) -> None:
-    """Let a model score answers from 1 to 5 for a trait and for fluency; it sees no method and nothing worn.
+    """Let a model score answers for trait and fluency.
 
+    Scores are 1 to 5; it sees no method and nothing worn.
     An interrupted run goes on where it stopped when it is started again.
     """
     from temperament.calibration import resolve_contrast

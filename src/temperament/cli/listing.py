@@ -18,7 +18,7 @@ def command(
     ],
     json_output: Json = False,
 ) -> None:
-    """List the models, contrasts, methods or measures there are."""
+    """List models, contrasts, methods or measures."""
     if what not in _LISTS:
         raise TemperamentError(f"there is no list of {what!r}", f"use one of {', '.join(_LISTS)}")
     rows = _LISTS[what]()
@@ -30,8 +30,14 @@ def command(
     out.print(listing_table([_narrow(row) for row in rows]))
 
 
+#: Heads under which the texts per pole of a split stand in the table.
+_SHORT = {"calibration": "calib.", "validation": "valid."}
+
+
 def _narrow(row: dict[str, Any]) -> dict[str, Any]:
-    """The many facts of a method or measure in one column; other rows as they are."""
+    """Many facts of a method or measure in one column, a contrast's sizes under short heads; other rows as they are."""
+    if "calibration" in row:
+        return {_SHORT.get(key, key): value for key, value in row.items()}
     if "unit" in row:
         return {"name": row["name"], "about": f"{row['about']} ({row['unit']}; {row['by']})"}
     if "score" not in row:

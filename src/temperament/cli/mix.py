@@ -39,7 +39,10 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Mix personas into one file: masks by a rule into one mask, neurons, vectors and all else beside it."""
+    """Mix personas into one file.
+
+    Masks become one mask by a rule; neurons, vectors and all else stand beside it.
+    """
     from temperament.language_model import load
     from temperament.personas import Plan, mix, read_plan
     from temperament.personas.file import describe_persona

@@ -44,8 +44,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Let a model fill in a personality questionnaire, unworn and wearing a persona.
+    """Let a model fill in a personality questionnaire.
 
+    It does so unworn and wearing a persona.
     Answers are read from the probabilities of the options. With --out an interrupted run goes on where it stopped when
     it is started again.
     """

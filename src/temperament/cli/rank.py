@@ -14,7 +14,7 @@ from temperament.cli.options import MAX_SEED, Json
 
 app = typer.Typer(
     name="rank",
-    help="Blind ranking of several methods' answers by people.",
+    help="Blind ranking of methods' answers by people.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -45,7 +45,10 @@ def sheet(
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Write a sheet of answers under letters, instructions, and the key that judges must not see."""
+    """Write a blind sheet of answers and its key.
+
+    Answers stand under letters, with instructions; judges must not see the key.
+    """
     from temperament.evaluation.answers import by_method
     from temperament.evaluation.ranking import write_sheet
 
@@ -70,7 +73,10 @@ def score(
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Seed of intervals. Example: --seed 1")] = 0,
     json_output: Json = False,
 ) -> None:
-    """Mean ranks, first places, pairwise wins and agreement, from filled sheets and their key."""
+    """Score filled sheets with their key.
+
+    Mean ranks, first places, pairwise wins and agreement.
+    """
     from temperament.evaluation.rank_scores import score_rankings
     from temperament.evaluation.ranking import read_rankings
     from temperament.report.judge_tables import rank_table

@@ -84,8 +84,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Make one of the papers' tables for a model: same rows and columns, the paper's figures apart, controls beside.
+    """Make one of the papers' tables for a model.
 
+    The same rows and columns, the paper's figures apart, controls beside.
     Writes OUT/TABLE.md and OUT/TABLE.json. An interrupted run goes on where it stopped when it is started again.
     """
     from temperament.language_model import load

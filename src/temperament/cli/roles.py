@@ -47,8 +47,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Who said this, and which reply fits: accuracy unworn and worn, beside option prior and chance.
+    """Test a role: who said this, which reply fits.
 
+    Accuracy unworn and worn, beside option prior and chance.
     RoleBench files are measured by the likelihood of their reference answers, those of other roles beside. With --out
     an interrupted run goes on where it stopped when it is started again.
     """

@@ -85,8 +85,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Separation, AUC and perplexity of a pair of personas against one thing that is varied.
+    """Vary one thing and measure effect and cost.
 
+    Separation, AUC and perplexity of a pair of personas at every value.
     Writes OUT/sweep-OVER.json and a figure. An interrupted run goes on where it stopped when it is started again.
     """
     from temperament.analyze.axes import Around, Step, find_axis

@@ -59,8 +59,9 @@ def command(
     revision: Revision = None,
     json_output: Json = False,
 ) -> None:
-    """Wear each of the sixteen types (four axis personas at once) and see which type is measured.
+    """Wear each of sixteen types and measure its type.
 
+    A type is four axis personas at once.
     Success is the share of types, and of axes, whose measured pole is the one worn: by the built-in questionnaire, by
     its change against the unworn model, and by test statements. A fixed type is right on 1 of 16 and half of the axes.
     With matplotlib figures are drawn. An interrupted run goes on where it stopped when it is started again.
@@ -124,7 +125,7 @@ def command(
     from temperament.report.type_tables import effect_table, success_table, type_tables
 
     by_type = [table for point in study.points for table in type_tables(study, point)]
-    for table in (*by_type, effect_table(study), success_table(study)):
+    for table in filter(None, (*by_type, effect_table(study), success_table(study))):
         out.print(table)
         out.print()
     out.print(f"written: {', '.join([*figures, str(written)])}", soft_wrap=True)

@@ -33,6 +33,8 @@ from temperament.wear import wear
 _PROMPT, _ANSWER = 16, 32
 #: The row of what is written.
 EXPORTED = "exported"
+#: The rows of two controls: chosen by what a random pair keeps, and by nothing at all.
+RANDOM_PAIR, RANDOM_CHANNELS = "random pair of personas", "channels at random"
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,10 @@ def variants(
         rows.append(Variant("dense, worn", *worn, smaller=False))
     rows.append(row(EXPORTED, own[0][1], own[1][1], worn))
     if random:
-        masks = [cut_by(scored(side, "importance, random"), f"random mask-{seed}", side)[1] for side in random]
-        rows.append(row(f"random mask-{seed}", masks[0], masks[1], random))
+        masks = [cut_by(scored(side, "importance, random"), RANDOM_PAIR, side)[1] for side in random]
+        rows.append(row(RANDOM_PAIR, masks[0], masks[1], random))
     others = {"importance unworn": unworn} if plan.active else {}
-    others |= {"magnitude": magnitude(lm), f"random-{seed}": random_scores(lm, seed)}
+    others |= {"magnitude": magnitude(lm), RANDOM_CHANNELS: random_scores(lm, seed)}
     for name, scores in others.items():
         _, same = cut_by(scores, name)
         rows.append(row(name, same, same, worn))

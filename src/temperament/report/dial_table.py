@@ -15,7 +15,9 @@ def dial_table(found: Sequence[Dialled]) -> Table:
     """One row per pole; scores in nats per token towards that pole."""
     first = found[0].dial
     title = f"{first.target} within × {first.budget:.2f} perplexity; {first.data.name}, {first.data.split} split"
-    table = plain_table("", "strength", "unworn", "goal", "score", "gain", "in SD", "ppl ratio", title=title)
+    table = plain_table(
+        "", "strength", "unworn", "goal", "score", "gain\n(nats)", "gain\n(SD)", "ppl\nratio", title=title
+    )
     table.padding = (0, 1, 0, 0)
     for one in found:
         dial = one.dial
@@ -24,8 +26,8 @@ def dial_table(found: Sequence[Dialled]) -> Table:
         table.add_row(one.persona.pole + ("" if dial.reached else " !"), *cells)
     lines = [
         f"score: mean of the pole's statements − mean of the other's, nats/token; SD within poles {first.sd:.2f}",
-        f"{first.data.plus} + {first.data.minus} texts that it was tuned on: no evidence; for that run evaluate on "
-        "test texts",
+        f"These {first.data.plus} + {first.data.minus} texts are the ones it was tuned on, so this proves nothing:",
+        "run 'temperament evaluate' on test texts.",
     ]
     if not all(one.dial.reached for one in found):
         lines.append("! the goal lies beyond the budget; the closest strength was kept")

@@ -44,15 +44,17 @@ def rank_table(scores: RankScores) -> Table:
     rank, first = (next(iter(part.values())).extra["chance"] for part in (scores.mean_rank, scores.first))
     table.add_row("chance", f"{rank:.2f}", f"{first:.0f}", "50")
     lines = [f"{scores.items} questions, {len(scores.missing)} judges, {sum(scores.missing.values())} rows missing"]
-    lines.append(f"Kendall's W of the questions {_w(scores.concordance)}")
-    lines.append(
-        f"Kendall's W of the judges {_w(scores.agreement)}" if scores.agreement else "agreement needs two judges"
-    )
-    table.caption = "\n".join(lines)
+    lines.append(f"Kendall's W of the questions {_w(scores.concordance, 'on every question all methods tie')}")
+    none = "all answers tie wherever two judges ranked" if len(scores.missing) > 1 else "it takes two judges"
+    lines.append(f"Kendall's W of the judges {_w(scores.agreement, none)}")
+    table.caption, table.caption_justify = "\n".join(lines), "left"
     return table
 
 
-def _w(figure: Measured) -> str:
+def _w(figure: Measured | None, none: str) -> str:
+    """A coefficient beside what chance gives; a dash and why where there is none."""
+    if figure is None or figure.value != figure.value:
+        return f"– ({none})"
     return f"{_cell(figure)} (chance {figure.extra['chance']:.2f})"
 
 

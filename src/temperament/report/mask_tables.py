@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rich.table import Table
 
+from temperament.analyze.hidden_states import Band
 from temperament.analyze.masks import MaskAnalysis
 from temperament.analyze.separating import BY, PersonaPair, separating
 from temperament.report.tables import plain_table, shortened
@@ -86,36 +87,36 @@ def jaccard_table(analysis: MaskAnalysis, keys: Mapping[str, str]) -> Table:
 
 
 def states_table(analysis: MaskAnalysis, pair: PersonaPair, keys: Mapping[str, str]) -> Table:
-    """Cosine of mean hidden states by layer (PS Table 3), beside the random control."""
+    """Cosine of mean hidden states by layer (PS Table 3); the random control in brackets."""
     first, second = keys[pair.first], keys[pair.second]
     table = plain_table(
         "",
-        f"{first},\nbase",
-        f"{second},\nbase",
-        "\nrandom",
-        f"{first},\n{second}",
-        "\nrandom",
-        "\nshifts",
-        "\nrandom",
-        "\napart",
-        "\nrandom",
+        f"{first}, base",
+        f"{second}, base",
+        f"{first}, {second}",
+        "shifts",
+        "apart",
         title=f"Cosine of mean hidden states by layer, {analysis.texts} texts: {_name(pair, keys)}",
     )
     if pair.apart is None:
         raise ValueError("nothing was run through the model")
     own, control = pair.apart, pair.random[0] if pair.random else None
-    beside, base = (control.apart, control.base) if control else (None, None)
-    bands = [analysis.base[pair.first], analysis.base[pair.second], base[0] if base else None]
-    others = (beside.cosine, beside.shifts, beside.distance) if beside else (None, None, None)
-    for band, other in zip((own.cosine, own.shifts, own.distance), others, strict=True):
-        bands += [band, other]
+    bands = [analysis.base[pair.first], analysis.base[pair.second], own.cosine, own.shifts, own.distance]
+    others: list[Band | None] = [None] * len(bands)
+    if control and control.apart and control.base:
+        others = [*control.base, control.apart.cosine, control.apart.shifts, control.apart.distance]
     for layer in range(analysis.depth):
-        table.add_row(str(layer), *("–" if band is None else f"{band.value[layer]:.3f}" for band in bands))
-    table.caption = (
-        "base: the unworn model; shifts: cosine of the two differences to it; apart: length of the difference between "
-        "the two, relative to its states"
-    )
-    table.caption_justify = "left"
+        cells = [
+            f"{band.value[layer]:.3f}" + (f" ({other.value[layer]:.3f})" if other else "")
+            for band, other in zip(bands, others, strict=True)
+        ]
+        table.add_row(str(layer), *cells)
+    lines = [
+        "base: the unworn model; shifts: cosine of the two differences to it",
+        "apart: length of the difference between the two, relative to its states",
+        *(["( ) the same of a random pair"] if control else []),
+    ]
+    table.caption, table.caption_justify = "\n".join(lines), "left"
     return table
 
 

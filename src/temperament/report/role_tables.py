@@ -12,21 +12,26 @@ from temperament.evaluation.bootstrap import Measured
 from temperament.report.tables import interval, plain_table
 
 _ROWS = ("told", "untold", "prior", "told, prior off", "untold, prior off")
-_KINDS = {"who": "who said this", "reply": "which reply fits"}
+#: Short name of each kind of question, and what it asks.
+_KINDS = {"who": ("quote", "who said this"), "reply": ("reply", "which reply fits")}
 
 
 def choice_table(summary: Mapping[str, Any], title: str) -> Table:
     """Accuracy in % by kind and side; a row per context."""
     kinds = [kind for kind in _KINDS if any(kind in side for side in summary.values())]
-    heads = [f"{_KINDS[kind]}\n{side}" for kind in kinds for side in summary]
+    heads = [f"{_KINDS[kind][0]}\n{side}" for kind in kinds for side in summary]
     table = plain_table("%", *heads, title=title)
+    table.padding = (0, 1, 0, 0)
     for row in _ROWS:
         table.add_row(row, *(_cell(side[kind][row]) for kind in kinds for side in summary.values()))
     table.add_row("chance", *(f"{side[kind]['chance']:.1f}" for kind in kinds for side in summary.values()))
-    counts = ", ".join(f"{next(iter(summary.values()))[kind]['n']} items {_KINDS[kind]}" for kind in kinds)
+    sizes = {kind: next(iter(summary.values()))[kind]["n"] for kind in kinds}
+    asked = "; ".join(f"{name}: {what}, {sizes[kind]} items" for kind, (name, what) in _KINDS.items() if kind in sizes)
     lines = [
-        f"{counts}; largest log-probability per token; [ ] 95 % bootstrap interval over items",
-        "told: the prompt says who the people are; untold: only what is worn does; prior: options without the question",
+        asked,
+        "chosen by the largest log-probability per token; [ ] 95 % bootstrap interval over items",
+        "told: the prompt says who the people are; untold: only what is worn does",
+        "prior: options without the question",
         "prior off: each option's own log-probability in the prior taken away first",
     ]
     table.caption, table.caption_justify = Text("\n".join(lines)), "left"

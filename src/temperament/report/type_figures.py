@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,16 @@ from temperament.calibration.builtin import AXES
 from temperament.evaluation.axis_types import CHANCE, NAMES, Switch
 from temperament.evaluation.bootstrap import Measured
 from temperament.report.figures import CONTROL, GRID, INK, WORN, pyplot, save_figure
+from temperament.report.figures import heat_map as annotated
 
 _PROMPT = "#c2571a"
+#: What each reading is in the heat map: its title, and the least margin that gets the full colour.
+_MAPS = {
+    "questionnaire": ("questionnaire, points of 1–5", 0.5),
+    "statements, change": ("statements, nats per token", 0.1),
+}
+#: Inches that the title and the legend of the radar plots take.
+_LEAST_WIDTH = 7.8
 _LABELS = [axis.letters[0] + "/" + axis.letters[1] for axis in AXES]
 
 
@@ -32,30 +41,27 @@ def types_figures(study: TypesStudy, folder: Path) -> list[Path]:
 def heat_map(study: TypesStudy, point: TypesPoint, path: Path) -> Path:
     """Margins by type and axis: of the questionnaire's scores, and of the change in statements."""
     plt = pyplot()
-    figure, sides = plt.subplots(1, 2, figsize=(9.5, 7), dpi=140, layout="constrained")
-    readings = (("questionnaire", "questionnaire, points of 1–5"), ("statements, change", "statements, nats per token"))
-    for axes, (reading, title) in zip(sides, readings, strict=True):
+    count = len(point.worn.switches["questionnaire"].scores)
+    figure, sides = plt.subplots(1, 2, figsize=(9.5, 2.4 + 0.3 * count), dpi=140, layout="constrained")
+    for axes, (reading, (title, floor)) in zip(sides, _MAPS.items(), strict=True):
         found = point.worn.switches[reading]
         names = list(found.scores)
-        margins = np.array([[found.margin(name, axis) for axis in NAMES] for name in names])
-        finite = np.abs(margins[np.isfinite(margins)])
-        top = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
-        axes.imshow(margins, cmap="PuOr_r", vmin=-top, vmax=top, aspect="auto")
-        for row, name in enumerate(names):
-            for column, axis in enumerate(NAMES):
-                value = found.margin(name, axis)
-                shade = "white" if abs(value) > 0.65 * top else INK
-                axes.text(column, row, f"{value:+.2f}", ha="center", va="center", fontsize=8, color=shade)
-        axes.set_xticks(range(len(NAMES)), _LABELS, color=INK)
+        margins = [[found.margin(name, axis) for axis in NAMES] for name in names]
+        top = max(floor, *(abs(value) for row in margins for value in row if np.isfinite(value)))
+        image = annotated(axes, margins, rows=names, columns=_LABELS, text=partial(_signed, margins),
+                          limits=(-top, top), colours="PuOr_r", size=8)  # fmt: skip
         axes.set_yticks(range(len(names)), names, color=INK, fontsize=9, family="monospace")
-        axes.tick_params(length=0)
-        for side in axes.spines.values():
-            side.set_visible(False)
+        axes.set_xticks(range(len(NAMES)), _LABELS, color=INK, rotation=0, ha="center")
+        figure.colorbar(image, ax=axes, shrink=0.9, aspect=25).outline.set_visible(False)
         share = f"{found.axes.value:.0f} % of axes, {found.types.value:.0f} % of types right"
         axes.set_title(f"{title}\n{share}", loc="left", fontsize=10, color=INK)
     title = f"Margins toward the pole worn (above 0: right), {_subject(study, point)}\nchance: {_chance()}"
     figure.suptitle(title, x=0.012, ha="left", color=INK, fontsize=11, fontweight="bold")
     return save_figure(plt, figure, path)
+
+
+def _signed(margins: Sequence[Sequence[float]], row: int, column: int) -> str:
+    return f"{margins[row][column]:+.2f}"
 
 
 def radar_plots(study: TypesStudy, point: TypesPoint, path: Path) -> Path:
@@ -75,7 +81,7 @@ def radar_plots(study: TypesStudy, point: TypesPoint, path: Path) -> Path:
     figure, grid = plt.subplots(
         rows,
         columns,
-        figsize=(2.6 * columns, 2.75 * rows + 1),
+        figsize=(max(2.6 * columns, _LEAST_WIDTH), 2.75 * rows + 1),
         dpi=130,
         subplot_kw={"projection": "polar"},
         layout="constrained",
