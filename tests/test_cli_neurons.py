@@ -106,7 +106,9 @@ def test_analyze_one_and_several(folder: Path, tmp_path: Path, capsys: pytest.Ca
     result = printed(capsys)
     assert list(result["personas"]) == ["extraversion", "openness"]
     assert [result["personas"]["openness"][pole] for pole in ("plus", "minus")] == [6, 6]
-    assert result["overlap"]["openness"]["openness"] == {"jaccard": 1.0, "shared": 12, "same_sign": 1.0}
+    own = result["overlap"]["openness"]["openness"]
+    assert own.pop("chance") == pytest.approx(1.5 / 22.5), "12 and 12 of 96 have 1.5 in common by chance"
+    assert own == {"jaccard": 1.0, "shared": 12, "same_sign": 1.0}
     assert result["overlap"]["openness"]["extraversion"] == result["overlap"]["extraversion"]["openness"]
     assert len(result["values"]["openness"]) == 4
     for values in result["values"]["openness"].values():
