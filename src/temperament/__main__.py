@@ -41,7 +41,7 @@ def _mend_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
-        else:
+        elif hasattr(stream, "reconfigure"):  # one that another program has put there may not
             stream.reconfigure(errors="backslashreplace")
 
 
