@@ -411,6 +411,7 @@ class Waiting:
             os.kill(os.getpid(), {signal})
             time.sleep(5)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests may ignore it
 sys.meta_path.insert(0, Waiting())
 sys.argv = ["temperament", "list", "methods"]
 from temperament.__main__ import main
