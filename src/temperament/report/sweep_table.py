@@ -15,7 +15,9 @@ from temperament.report.tables import cost_text, interval, plain_table
 def sweep_table(sweep: Sweep) -> Table:
     """One row per point: size of the edit, separation and AUC beside the random control, perplexity of either pole."""
     named = len(sweep.series) > 1
-    heads = [sweep.axis.name, *(["series"] if named else []), "edited"]
+    sizes = {name: {edited(point) for point in sweep.points if point.series == name} for name in sweep.series}
+    alike = named and all(len(found) == 1 for found in sizes.values())  # said once, so that names have room
+    heads = [sweep.axis.name, *(["series"] if named else []), *([] if alike else ["edited"])]
     table = plain_table(*heads, "separation", "random", "AUC", "ppl +", "ppl −", title=sweep.title)
     table.padding = (0, 1, 0, 0)
     for point in sweep.points:
@@ -24,16 +26,20 @@ def sweep_table(sweep: Sweep) -> Table:
         table.add_row(
             shown(point.value),
             *([point.series] if named else []),
-            edited(point),
+            *([] if alike else [edited(point)]),
             interval(measures["separation"]),
             f"{random['separation'].value:.2f}",
             f"{measures['auc'].value:.2f}",
             cost_text(cost["plus"]),
             cost_text(cost["minus"]),
         )
+    if named:
+        table.columns[1].min_width = max(map(len, sweep.series)) if alike else None
     lines = [f"{shown(value)} is left out: {reason.partition(';')[0]}" for value, reason in sweep.skipped]
+    if alike:
+        lines.append("edited: " + "; ".join(f"{name} {found.pop()}" for name, found in sizes.items()))
     if any("masks" in point.details for point in sweep.points):
-        lines.append("edited: entries of the masks that differ between the poles; neurons or weights, plus + minus")
+        lines.append("(entries of the masks that differ between the poles; neurons or weights, plus + minus)")
     table.caption, table.caption_justify = Text("\n".join(lines)), "left"
     return table
 
