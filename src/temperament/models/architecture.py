@@ -120,6 +120,11 @@ class LinearSite:
     shape: tuple[int, int]
     input: InputSite
 
+    @property
+    def size(self) -> int:
+        """How many weights it has."""
+        return self.shape[0] * self.shape[1]
+
 
 @dataclass(frozen=True)
 class NeuronSite:

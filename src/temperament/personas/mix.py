@@ -70,15 +70,11 @@ def mix(lm: LoadedModel, plan: Plan, rule: Rule = "rank", *, by: By = "magnitude
     if rule == "together":
         return Persona(name, pole, MixtureEdit(tuple(map(_alone, items))), origin, groups)
     edit = _mixed(lm, masks, rule, by)
-    origin["pruned"] = float(edited_weights(lm, edit.kept(lm)).sum()) / sum(map(_size, lm.linears))
+    origin["pruned"] = float(edited_weights(lm, edit.kept(lm)).sum()) / sum(linear.size for linear in lm.linears)
     mask = Persona(name, pole, edit, origin, groups)
     if not rest:
         return mask
     return replace(mask, edit=MixtureEdit((_alone((mask, 1.0)), *map(_alone, rest))))
-
-
-def _size(linear: LinearSite) -> int:
-    return linear.shape[0] * linear.shape[1]
 
 
 def _alone(item: tuple[Persona, float]) -> tuple[Persona, float]:

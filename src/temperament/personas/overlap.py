@@ -31,7 +31,7 @@ class Overlap:
     @property
     def size(self) -> Array:
         """Weights of every Linear."""
-        return np.array([linear.shape[0] * linear.shape[1] for linear in self.linears], dtype=float)
+        return np.array([linear.size for linear in self.linears], dtype=float)
 
     @property
     def different(self) -> Array:
@@ -91,7 +91,7 @@ def overlaps(lm: LoadedModel, edits: Iterable[Kept], pairs: Iterable[tuple[int, 
 
 def edited_weights(lm: LoadedModel, kept: Kept) -> Array:
     """How many weights of every Linear an edit changes, (linears,)."""
-    sizes = (linear.shape[0] * linear.shape[1] for linear in lm.linears)
+    sizes = (linear.size for linear in lm.linears)
     return np.array(
         [0 if bits is None else size - _ones(bits) for size, bits in zip(sizes, kept, strict=True)], dtype=float
     )
@@ -104,7 +104,7 @@ def _linears(lm: LoadedModel, edits: Iterable[Kept]) -> Iterator[tuple[LinearSit
 
 def counts(linear: LinearSite, bits: Iterable[Tensor | None]) -> tuple[int, int, int]:
     """Weights of one Linear that the first, the second and both of two packed masks keep."""
-    size = linear.shape[0] * linear.shape[1]
+    size = linear.size
     first, second = bits
     kept = [size if mask is None else _ones(mask) for mask in (first, second)]
     if first is None or second is None:

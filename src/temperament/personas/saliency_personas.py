@@ -105,7 +105,7 @@ def subnetwork_pair(
 
     Experts that the texts of a pole hardly reach have none.
     """
-    total = sum(_size(linear) for linear in lm.linears)
+    total = sum(linear.size for linear in lm.linears)
     targets = parameters.targets(lm.linears, lm.depth)
     if not pair.covers(site.name for site in targets):
         raise TemperamentError(
@@ -121,7 +121,7 @@ def subnetwork_pair(
             "give more texts, other modules, or a smaller expert_tokens",
         )
     names = frozenset(linear.name for linear in targets)
-    targeted = sum(_size(linear) for linear in targets)
+    targeted = sum(linear.size for linear in targets)
     damping = parameters.damping * median_cost((_cost(lm, parameters, pair, linear) for linear in targets), targeted)
     if not damping > 0:
         raise TemperamentError("the texts have no effect on most weights of this model", "use another model or texts")
@@ -155,14 +155,10 @@ def _by_linear(lm: LoadedModel, scores: Iterator[Tensor], share: float) -> Tenso
     """The same share of every Linear."""
     found, offset = [], 0
     for linear, score in zip(lm.linears, scores, strict=True):
-        positions, _ = largest([score], max(1, round(share * _size(linear))))
+        positions, _ = largest([score], max(1, round(share * linear.size)))
         found.append(positions + offset)
-        offset += _size(linear)
+        offset += linear.size
     return torch.cat(found)
-
-
-def _size(linear: LinearSite) -> int:
-    return linear.shape[0] * linear.shape[1]
 
 
 def _cost(lm: LoadedModel, parameters: SaliencyParameters, pair: SaliencyPair, linear: LinearSite) -> Tensor:

@@ -33,10 +33,9 @@ def sweep_table(sweep: Sweep) -> Table:
             cost_text(cost["plus"]),
             cost_text(cost["minus"]),
         )
-    if named:
-        table.columns[1].min_width = max(map(len, sweep.series)) if alike else None
     lines = [f"{shown(value)} is left out: {reason.partition(';')[0]}" for value, reason in sweep.skipped]
     if alike:
+        table.columns[1].min_width = max(map(len, sweep.series))
         lines.append("edited: " + "; ".join(f"{name} {found.pop()}" for name, found in sizes.items()))
     if any("masks" in point.details for point in sweep.points):
         lines.append("(entries of the masks that differ between the poles; neurons or weights, plus + minus)")

@@ -241,7 +241,7 @@ def layer_groups(linears: Sequence[LinearSite], memory: int) -> list[list[Linear
 
 def _size(linears: Sequence[LinearSite]) -> int:
     """Bytes of the statistics."""
-    return sum(4 * len(PARTS) * site.shape[0] * site.shape[1] for site in linears)
+    return sum(4 * len(PARTS) * site.size for site in linears)
 
 
 def _queue(lm: LoadedModel, contrast: Contrast, neutral: Sequence[str], seed: int) -> list[_Work]:
