@@ -59,6 +59,8 @@ def test_merged(model: str, extracted: Path, tmp_path: Path, capsys: pytest.Capt
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert run(command(model, tmp_path / "again", *worn, "--merged")) == 0
     assert "AutoModelForCausalLM" in capsys.readouterr().out
+    assert run(command(model, tmp_path / "unchanged", "--wear", f"{plus}:0", "--merged")) == 0
+    assert "all is worn at strength 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("pole", ["plus", "minus"])

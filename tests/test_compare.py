@@ -18,7 +18,7 @@ from temperament.compare import candidates, compare
 from temperament.compare.candidates import Workshop
 from temperament.compare.measuring import Measuring
 from temperament.compare.settings import read_texts
-from temperament.errors import TemperamentError
+from temperament.errors import TemperamentError, WriteError
 from temperament.evaluation.auc import auc
 from temperament.evaluation.budget import MOST_REPEAT
 from temperament.evaluation.fluency import excess_repeat, fluency
@@ -283,6 +283,21 @@ def test_a_method_that_fails_is_named_and_the_others_go_on(
     assert other["measures"] == finished[1]["methods"]["contrastive-tilt"]["measures"]
     assert ("prompt" in other["controls"]) is (which != "prompt")
     assert f"Failed, no or partial figures: {which}" in render(summary)
+
+
+@pytest.mark.parametrize("name", ["vector", "prompt"])
+def test_a_full_disk_ends_it_all(
+    name: str, tiny_llama: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(workshop: Workshop, method: str) -> candidates.Candidate:
+        if method == name:
+            raise WriteError(tmp_path / "plus.persona", "No space left on device")
+        return real(workshop, method)
+
+    real = Workshop.candidate
+    monkeypatch.setattr(Workshop, "candidate", full)
+    with refused("plus.persona cannot be written: No space left on device", "free disk space"):
+        compare(tiny_llama, asked(methods=("vector",)), tmp_path)
 
 
 def test_a_broken_model_is_no_figure(tiny_llama: LoadedModel, tmp_path: Path) -> None:

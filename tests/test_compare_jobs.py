@@ -61,6 +61,9 @@ def test_two_processes_find_what_one_finds(tiny_llama: LoadedModel, contrast: Pa
     own = [path for path in (tmp_path / "two" / "records").iterdir() if path.name.startswith(("unworn", "prompt"))]
     assert len(items) == sum(len(path.read_text(encoding="utf-8").splitlines()) - 1 for path in own)
     assert any("contrastive-tilt" in label for label in steps)
+    counts = [label.partition(" of 2 methods")[0] for label in steps if " of 2 methods" in label]
+    assert counts == sorted(counts)
+    assert {"0", "1"} <= set(counts)
     assert not any("died" in text for text in notes)
 
 

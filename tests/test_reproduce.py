@@ -14,7 +14,7 @@ from expect import counted_passes, refused
 
 from temperament.cli.main import run
 from temperament.compare.candidates import Candidate, Workshop
-from temperament.errors import TemperamentError
+from temperament.errors import TemperamentError, WriteError
 from temperament.evaluation.bootstrap import Measured
 from temperament.methods import METHODS
 from temperament.models import LoadedModel
@@ -228,6 +228,17 @@ def test_a_method_that_fails_is_named_and_the_others_go_on(
     assert sum(line.startswith("wanda: nothing was found") for line in said) == 1
     with refused("no method of ps-4 gave a figure", "nothing was found"):
         ps_4(tiny_llama, data, tmp_path / "out", "wanda")
+
+
+def test_a_full_disk_is_no_fault_of_a_method(
+    tiny_llama: LoadedModel, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise WriteError(tmp_path / "out", "No space left on device")
+
+    monkeypatch.setattr(Workshop, "candidate", full)
+    with refused("out cannot be written: No space left on device", "free disk space"):
+        ps_4(tiny_llama, data, tmp_path / "out")
 
 
 def test_unknown_methods_and_tables_are_refused(tiny_llama: LoadedModel, data: Path, tmp_path: Path) -> None:

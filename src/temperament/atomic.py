@@ -14,7 +14,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from temperament.errors import TemperamentError
+from temperament.errors import TemperamentError, WriteError
+
+_WRITABLE = "choose a writable folder"
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -23,7 +25,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise TemperamentError(f"{path} cannot be written: {error.strerror}", "choose a writable folder") from None
+        raise WriteError(path, error.strerror, _WRITABLE) from None
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
@@ -33,9 +35,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise TemperamentError(
-            f"{path} cannot be written: {error.strerror}", "free disk space or choose another folder"
-        ) from None
+        raise WriteError(path, error.strerror) from None
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -46,9 +46,9 @@ def ensure_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TemperamentError(f"{path} cannot be written: {error.strerror}", "choose a writable folder") from None
+        raise WriteError(path, error.strerror, _WRITABLE) from None
     if not os.access(path, os.W_OK):
-        raise TemperamentError(f"{path} cannot be written: no permission", "choose a writable folder")
+        raise WriteError(path, "no permission", _WRITABLE)
     return path
 
 
@@ -70,11 +70,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill, which becomes ``path`` when the block ends; if it raises, nothing is left."""
     check_new_folder(path)
     ensure_folder(path.parent)
-    remedy = "free disk space or choose another folder"
     try:
         work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     except OSError as error:
-        raise TemperamentError(f"{path} cannot be written: {error.strerror}", "choose a writable folder") from None
+        raise WriteError(path, error.strerror, _WRITABLE) from None
     try:
         yield work
         for file in work.iterdir():
@@ -85,7 +84,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         os.replace(work, path)
     except (OSError, SafetensorError) as error:  # a full disk is one or the other, by who was writing
         reason = getattr(error, "strerror", None) or error
-        raise TemperamentError(f"{path} cannot be written: {reason}", remedy) from None
+        raise WriteError(path, reason) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -6,7 +6,7 @@ hidden states are compared layer by layer (PS Table 3) and the output of every L
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -18,13 +18,12 @@ from temperament.analyze.separating import BY, PersonaPair, RandomPair, separati
 from temperament.calibration import Example
 from temperament.errors import TemperamentError
 from temperament.evaluation.controls import random_pair
+from temperament.evaluation.ledger import Progress
 from temperament.models import LoadedModel
 from temperament.personas import MaskEdit, Persona, Plan
 from temperament.personas.overlap import Overlap, overlaps
 from temperament.signatures.collect import Progress as Steps
 from temperament.wear import wear
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from temperament.analyze.gated import Worn, check_gated, control_pair, gates, random_fault
-from temperament.analyze.trial import Difference, Progress, Spot, Trial
+from temperament.analyze.trial import Difference, Spot, Trial
 from temperament.calibration import Contrast, Pole
 from temperament.evaluation.bootstrap import Measured, simultaneous
+from temperament.evaluation.ledger import Progress
 from temperament.evaluation.run import check_pair
 from temperament.models import LoadedModel
 from temperament.personas import package_versions

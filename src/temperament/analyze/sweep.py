@@ -14,12 +14,11 @@ from temperament.analyze.axes import Around, Axis, Step, Value
 from temperament.analyze.reuse import Statistics
 from temperament.errors import TemperamentError
 from temperament.evaluation import Evaluation, evaluate
+from temperament.evaluation.ledger import Progress
 from temperament.models import LoadedModel
 from temperament.personas import Extraction, extract
 from temperament.personas.neuron_personas import NoNeuronsError
 from temperament.signatures import Writing
-
-Progress = Callable[[str, int, int], None]
 
 #: One random control per point: a sweep shows a course, the evaluation of a chosen point has them all.
 CONTROLS = ("random-0",)

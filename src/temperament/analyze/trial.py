@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +12,13 @@ from temperament.calibration import Contrast, Pole
 from temperament.calibration.contrast import POLES
 from temperament.evaluation.bootstrap import Array, Measured
 from temperament.evaluation.instrument import Record
-from temperament.evaluation.ledger import Ledger, check_finite
+from temperament.evaluation.ledger import Ledger, Progress, check_finite
 from temperament.evaluation.separation import separation
 from temperament.evaluation.statements import Statements, statement_changes
 from temperament.models import LoadedModel
 from temperament.personas import Plan
 from temperament.wear import wear
 
-Progress = Callable[[str, int, int], None]
 #: Records of the statements by side; both sides have the same statements.
 Sides = Mapping[Pole, Sequence[Record]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
@@ -29,7 +29,7 @@ from temperament.evaluation.axis_types import (
 )
 from temperament.evaluation.controls import random_pair
 from temperament.evaluation.instrument import Instrument
-from temperament.evaluation.ledger import Ledger
+from temperament.evaluation.ledger import Ledger, Progress
 from temperament.evaluation.passages import Passages, passage_array
 from temperament.evaluation.perplexity import neutral_passages, perplexity_ratio
 from temperament.evaluation.questionnaire import PRESENTATIONS, Presentation, Questionnaire
@@ -38,7 +38,6 @@ from temperament.models import LoadedModel
 from temperament.personas import Persona, Plan, extract, package_versions
 from temperament.signatures import Pair
 
-Progress = Callable[[str, int, int], None]
 #: Both poles of every axis.
 Pairs = Mapping[str, tuple[Persona, Persona]]
 

@@ -109,6 +109,8 @@ def command(
         raise TemperamentError("--records without figures", "leave it out: a merged checkpoint is not measured")
     check_new_folder(folder)
     plan = read_worn(wear or [], tell)
+    if merged and not any(strength for _, strength in plan.items):
+        tell("all is worn at strength 0: the weights stay as they are")
     other = read_worn([against], tell) if against else None
     test = _texts(plan, other, data, limit, seed) if other else None
     with working(f"loading {model}"):

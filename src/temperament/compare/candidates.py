@@ -14,12 +14,12 @@ from temperament.atomic import finite, write_bytes
 from temperament.compare.settings import PROMPT, Texts, method_options
 from temperament.errors import TemperamentError
 from temperament.evaluation.controls import random_pair, shuffled_pair
+from temperament.evaluation.ledger import Progress
 from temperament.methods import find_method
 from temperament.models import LoadedModel
 from temperament.personas import Extraction, Persona, extract, open_persona, package_versions
 from temperament.signatures import Pair
 
-Progress = Callable[[str, int, int], None]
 Poles = tuple[Persona, Persona]
 
 

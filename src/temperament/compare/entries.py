@@ -20,11 +20,10 @@ from temperament.evaluation.budget import Choice, Point
 from temperament.evaluation.controls import RANDOM_SEEDS
 from temperament.evaluation.generation import Judge
 from temperament.evaluation.instrument import Record
-from temperament.evaluation.ledger import Ledger
+from temperament.evaluation.ledger import Ledger, Progress
 from temperament.models import LoadedModel
 from temperament.personas import notes_of
 
-Progress = Callable[[str, int, int], None]
 Tell = Callable[[str], None]
 
 

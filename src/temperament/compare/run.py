@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 from temperament.atomic import write_bytes
-from temperament.compare.entries import Entries, Progress, Tell
+from temperament.compare.entries import Entries, Tell
 from temperament.compare.findings import Findings
 from temperament.compare.judge import comparison_judge
 from temperament.compare.measuring import Worn
+from temperament.compare.pace import Pace
 from temperament.compare.settings import PROMPT, Settings, method_options, read_texts
 from temperament.compare.workers import spread
-from temperament.errors import TemperamentError
+from temperament.errors import TemperamentError, WriteError
+from temperament.evaluation.ledger import Progress
 from temperament.models import LoadedModel
 
 
@@ -40,13 +43,17 @@ def compare(
             plan.check(lm.linears)
     texts, tell = read_texts(settings), note or (lambda _: None)
     judge = comparison_judge(texts, tell)
-    entries = Entries(lm, settings, texts, judge, folder, progress)
+    pace = Pace(len(settings.names) - 1)  # the prompt, tuned in nothing, is soon done
+    entries = Entries(lm, settings, texts, judge, folder, pace.before(progress))
     measuring = entries.measuring
     findings = Findings(lm, settings, texts, judge, command, measuring.base_perplexity(), measuring.unworn_answers())
     pairs: dict[str, Worn] = {}
     for name in settings.names:
+        start = time.perf_counter()
         try:
             entry = entries.entry(name, tell)
+        except WriteError:
+            raise
         except TemperamentError as error:
             tell(f"{name}: {error}")
             findings.methods[name] = {"kind": "", "error": str(error)}
@@ -56,13 +63,17 @@ def compare(
             pairs[name], findings.methods[name], findings.answers[name] = entry.worn, entry.summary, entry.answers
         findings.methods[name]["seconds"] = entries.clock.of(name)
         _write(folder, findings.as_json(entries.clock.total))
-        if name == PROMPT and jobs > 1:  # what all methods are compared with is on record: they can be shared out
+        if name != PROMPT:
+            pace.finished(time.perf_counter() - start)
+        elif jobs > 1:  # what all methods are compared with is on record: they can be shared out
             measuring.unworn_tuning()
             if not spread(lm, settings, folder, jobs, progress, prompt=name in pairs):
                 tell("a process that shared the methods has died: what it left is done here, alone")
     if entries.further:
         try:
             findings.specificity = entries.further.specificity(pairs)
+        except WriteError:
+            raise
         except TemperamentError as error:
             tell(f"specificity: {error}")
     return _write(folder, findings.as_json(entries.clock.total))

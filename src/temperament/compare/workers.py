@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, get_context, parent_process
@@ -13,15 +14,17 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue, SimpleQueue
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
 
-from temperament.compare.entries import Entries, Progress
+from temperament.compare.entries import Entries
 from temperament.compare.judge import comparison_judge
+from temperament.compare.pace import Pace
 from temperament.compare.settings import PROMPT, Settings, read_texts
 from temperament.errors import TemperamentError
+from temperament.evaluation.ledger import Progress
 from temperament.methods import find_method
 from temperament.models import LoadedModel, load_model
 
@@ -51,7 +54,7 @@ def spread(
     """
     context = get_context("spawn")  # a forked process cannot use the threads of the one it was forked from
     shares: SimpleQueue[tuple[str, ...]] = context.SimpleQueue()
-    steps: Queue[tuple[int, str, int, int]] = context.Queue()
+    steps: Queue[_Step | _Finished] = context.Queue()
     units = _shares(settings)
     jobs = min(jobs, len(units))
     for unit in (*units, *[()] * jobs):
@@ -66,7 +69,7 @@ def spread(
         with _without_interrupts():
             for worker in workers:
                 worker.start()
-        _follow(workers, steps, progress)
+        _follow(workers, steps, Pace(sum(map(len, units)), jobs), progress)
     finally:
         started = [worker for worker in workers if worker.pid]  # an interruption may come before all have
         for worker in started:
@@ -76,18 +79,38 @@ def spread(
     return not any(worker.exitcode for worker in workers)
 
 
-def _follow(workers: Sequence[BaseProcess], steps: Queue[tuple[int, str, int, int]], progress: Progress | None) -> None:
+class _Step(NamedTuple):
+    """What process ``number`` is doing, and how far it is."""
+
+    number: int
+    label: str
+    done: int
+    total: int
+
+
+class _Finished(NamedTuple):
+    """A process has done with a method."""
+
+    seconds: float
+
+
+def _follow(
+    workers: Sequence[BaseProcess], steps: Queue[_Step | _Finished], pace: Pace, progress: Progress | None
+) -> None:
     """Report what the processes are doing, as one step, until all have ended."""
-    latest: dict[int, tuple[str, int, int]] = {}
+    latest: dict[int, _Step] = {}
     while any(worker.is_alive() for worker in workers):
         try:
-            number, label, count, total = steps.get(timeout=0.5)
+            step = steps.get(timeout=0.5)
         except Empty:
             continue
-        latest[number] = label, count, total
+        if isinstance(step, _Finished):
+            pace.finished(step.seconds)
+            continue
+        latest[step.number] = step
         if progress:
-            labels, done, totals = zip(*(latest[number] for number in sorted(latest)), strict=True)
-            progress(" | ".join(labels), sum(done), sum(totals))
+            _, labels, done, totals = zip(*(latest[number] for number in sorted(latest)), strict=True)
+            progress(" | ".join((str(pace), *labels)), sum(done), sum(totals))
 
 
 @contextmanager
@@ -121,7 +144,7 @@ def _work(
     prompt: bool,
     threads: int,
     shares: SimpleQueue[tuple[str, ...]],
-    steps: Queue[tuple[int, str, int, int]],
+    steps: Queue[_Step | _Finished],
 ) -> None:
     """One process: share after share, until there is none."""
     _end_with_the_caller()
@@ -134,14 +157,16 @@ def _work(
         texts,
         comparison_judge(texts, _silent),
         folder,
-        lambda *step: steps.put((number, *step)),
+        lambda *step: steps.put(_Step(number, *step)),
     )
     if prompt:
         entries.prompt_works()
     while share := shares.get():
         for name in share:
+            start = time.perf_counter()
             with suppress(TemperamentError):  # the caller meets it too, and tells
                 entries.entry(name, _silent)
+            steps.put(_Finished(time.perf_counter() - start))
 
 
 def _silent(_: str) -> None:

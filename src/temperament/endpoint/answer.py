@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from temperament.atomic import ensure_folder, write_bytes
-from temperament.errors import TemperamentError
+from temperament.errors import TemperamentError, WriteError
 
 #: What reasoning models write before their answer.
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
@@ -83,7 +83,7 @@ class Answers:
         try:
             self._stream = path.open("a", encoding="utf-8")
         except OSError as error:
-            raise TemperamentError(f"{path} cannot be written: {error.strerror}", "choose another folder") from None
+            raise WriteError(path, error.strerror, "choose another folder") from None
 
     def _read(self, path: Path) -> tuple[list[bytes], bool]:
         try:
@@ -124,9 +124,7 @@ class Answers:
                     self._stream.write(line)
                     self._stream.flush()
                 except OSError as error:
-                    raise TemperamentError(
-                        f"{self._path} cannot be written: {error.strerror}", "free disk space and run again"
-                    ) from None
+                    raise WriteError(self._path, error.strerror) from None
 
     def close(self) -> None:
         if self._stream:

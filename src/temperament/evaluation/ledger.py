@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from temperament.atomic import ensure_folder, finite, write_bytes
-from temperament.errors import TemperamentError
+from temperament.errors import TemperamentError, WriteError
 from temperament.evaluation.instrument import Instrument, Record
 from temperament.models import LoadedModel
 from temperament.personas import Plan, package_versions
@@ -163,7 +163,7 @@ class _Lines:
         try:
             self._stream = self._path.open("ab") if self._path else None
         except OSError as error:
-            raise self._refused(error) from None
+            raise WriteError(self._path, error.strerror) from None
         return self
 
     def add(self, line: bytes) -> None:
@@ -172,7 +172,7 @@ class _Lines:
                 self._stream.write(line + b"\n")
                 self._stream.flush()
             except OSError as error:
-                raise self._refused(error) from None
+                raise WriteError(self._path, error.strerror) from None
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._stream:
@@ -181,12 +181,7 @@ class _Lines:
                     os.fsync(self._stream.fileno())
             except OSError as error:  # closing writes what a full disk refused before: one report is enough
                 if kind is None:
-                    raise self._refused(error) from None
-
-    def _refused(self, error: OSError) -> TemperamentError:
-        return TemperamentError(
-            f"{self._path} cannot be written: {error.strerror}", "free disk space or choose another folder"
-        )
+                    raise WriteError(self._path, error.strerror) from None
 
 
 def _file_name(label: str, instrument: str, key: str) -> str:

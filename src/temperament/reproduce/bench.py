@@ -11,10 +11,10 @@ from temperament.atomic import ensure_folder
 from temperament.calibration import Contrast
 from temperament.compare.candidates import Candidate, Workshop
 from temperament.compare.settings import PROMPT, Texts
-from temperament.errors import TemperamentError
+from temperament.errors import TemperamentError, WriteError
 from temperament.evaluation.bootstrap import Measured
 from temperament.evaluation.instrument import Instrument, Record
-from temperament.evaluation.ledger import Ledger
+from temperament.evaluation.ledger import Ledger, Progress
 from temperament.evaluation.passages import Passages, passage_array
 from temperament.evaluation.perplexity import neutral_passages, perplexity
 from temperament.methods import METHODS
@@ -24,7 +24,6 @@ from temperament.reproduce.paper import Printed
 from temperament.reproduce.settings import Settings
 from temperament.reproduce.table import Column, Reproduced, Role, Row
 
-Progress = Callable[[str, int, int], None]
 Note = Callable[[str], None]
 Poles = tuple[Persona, Persona]
 
@@ -99,6 +98,8 @@ class Bench:
         """Run one method for one group of columns; what goes wrong becomes the reason in its row."""
         try:
             work()
+        except WriteError:
+            raise
         except (TemperamentError, ValueError, RuntimeError) as error:
             reason = str(error) if isinstance(error, TemperamentError) else f"{type(error).__name__}: {error}"
             row.errors[group] = " ".join(reason.split())

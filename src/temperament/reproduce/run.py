@@ -7,8 +7,9 @@ from pathlib import Path
 
 from temperament.atomic import ensure_folder, write_json
 from temperament.errors import TemperamentError
+from temperament.evaluation.ledger import Progress
 from temperament.models import LoadedModel
-from temperament.reproduce.bench import Bench, Note, Progress
+from temperament.reproduce.bench import Bench, Note
 from temperament.reproduce.npti1 import LocalScores, PoleJudge, npti_1
 from temperament.reproduce.npti3 import npti_3
 from temperament.reproduce.ps4 import ps_4
