@@ -25,7 +25,7 @@ def trait_questions(trait: str | None, use: Literal["identification", "test"], c
 def tuning_answers(trait: str | None) -> Generation:
     """Short answers to questions of a trait (None: of all traits) that no measurement asks."""
     asked = trait_questions(trait, "identification", QUESTIONS)
-    return Generation(asked, max_tokens=TOKENS, label="generation-validation")
+    return Generation(asked, max_tokens=TOKENS, batch=QUESTIONS, label="generation-validation")
 
 
 def loops(worn: Sequence[Record], base: Sequence[Record]) -> float:
