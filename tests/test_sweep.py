@@ -283,3 +283,13 @@ def test_mistakes_get_one_line(
     message = error(capsys)
     assert all(part in message for part in parts), message
     assert not list(tmp_path.glob("sweep*"))
+
+
+def test_contrasts_may_be_named_as_values_alone(
+    tiny_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", "--model", str(tiny_folders["llama"]), "--limit", "6", "--out", str(tmp_path), "--json"]
+    assert run([*command, "--over", "sparsity"]) == 2
+    assert "no --contrast" in error(capsys)
+    assert run([*command, "--over", "contrast", "--values", "openness,mbti-ei"]) == 0
+    assert [point["value"] for point in printed(capsys)["points"]] == ["openness", "mbti-ei"]

@@ -16,9 +16,6 @@ from temperament.errors import TemperamentError
 
 
 def command(
-    contrast: Annotated[
-        str, typer.Option("--contrast", help="As for 'temperament extract'. Example: --contrast extraversion")
-    ],
     over: Annotated[
         str,
         typer.Option(
@@ -31,6 +28,13 @@ def command(
         Path,
         typer.Option("--out", help="Folder for statistics, records, table and figure. Example: --out sweep"),
     ],
+    contrast: Annotated[
+        str | None,
+        typer.Option(
+            "--contrast",
+            help="As for 'temperament extract'; not needed with --over contrast. Example: --contrast extraversion",
+        ),
+    ] = None,
     values: Annotated[
         str | None,
         typer.Option(
@@ -103,6 +107,10 @@ def command(
 
     axis = find_axis(over)
     steps = axis.read(values)
+    if contrast is None:
+        if axis.name != "contrast":
+            raise TemperamentError("no --contrast to find personas of", "give one, such as --contrast extraversion")
+        contrast = str(steps[0])
     usual = {"neurons": "neurons", "subnetwork": "contrastive-saliency"}.get(axis.kinds[0], "contrastive-tilt")
     rows = [find_method(name.strip()) for name in (methods or usual).split(",") if name.strip()]
     for row in rows:
