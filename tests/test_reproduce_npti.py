@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from answering import made_items, write_items
 from served import last, said, serve
+from shown import shown
 
 from temperament.calibration import Contrast, Pole
 from temperament.calibration.contrast import POLES
@@ -19,7 +20,7 @@ from temperament.endpoint import Endpoint
 from temperament.evaluation.bootstrap import Array, Measured
 from temperament.evaluation.instrument import Record
 from temperament.models import LoadedModel
-from temperament.report.reproduce_table import reproduce_markdown
+from temperament.report.reproduce_table import reproduce_markdown, reproduce_tables
 from temperament.reproduce import Reproduced, Settings, reproduce
 from temperament.reproduce.npti1 import ALL, EndpointScores, LocalScores, _total
 from temperament.reproduce.table import Row
@@ -142,6 +143,7 @@ def test_alignment_beside_its_controls(tiny_llama: LoadedModel, tmp_path: Path) 
     settings = Settings("npti-3", None, ("prompt", "vector"), limit=2, questionnaire=items)
     found = reproduce(tiny_llama, settings, tmp_path / "out")
     published, ours = found.groups
+    assert all(shown(table) for table in reproduce_tables(found))
     assert (published, ours) == ("published: all items", "ours: held-out items")
     assert found.provenance["data"]["questionnaire"]["items"] == 20
     assert found.provenance["data"]["people"] == {"file": "synthetic", "people": 2}

@@ -27,6 +27,7 @@ def reproduce_tables(result: Reproduced) -> list[Table]:
     for group, columns in result.groups.items():
         table = plain_table(result.first, *(_head(column) for column in columns), title=f"{result.name}, {group}")
         table.padding = (0, 1, 0, 0)
+        table.columns[0].no_wrap = False  # where there is no room, names take two lines; a figure is never cut
         for column, given in zip(columns, table.columns[1:], strict=True):
             given.style = "italic" if column.source == "paper" else "dim" if column.source == "control" else ""
         for row in result.rows:
