@@ -15,7 +15,7 @@ from expect import error, printed, refused
 
 from temperament.analyze.axes import AXES, Around, Step, find_axis
 from temperament.analyze.reuse import Statistics
-from temperament.analyze.sweep import plan_steps, sweep
+from temperament.analyze.sweep import plan_steps, shown, sweep
 from temperament.calibration import Contrast, resolve_contrast
 from temperament.cli.main import run
 from temperament.evaluation import evaluate
@@ -293,3 +293,10 @@ def test_contrasts_may_be_named_as_values_alone(
     assert "no --contrast" in error(capsys)
     assert run([*command, "--over", "contrast", "--values", "openness,mbti-ei"]) == 0
     assert [point["value"] for point in printed(capsys)["points"]] == ["openness", "mbti-ei"]
+
+
+def test_values_are_shown_without_their_folders() -> None:
+    assert shown(0.20) == "0.2"
+    assert shown("/some/where/ext-plus.txt,/some/where/ext-minus.txt") == "ext-plus, ext-minus"
+    assert shown("data/openness.jsonl#all") == "openness#all"
+    assert shown("Qwen/Qwen2.5-0.5B") == "Qwen2.5-0.5B"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 from temperament.analyze.axes import Around, Axis, Step, Value
 from temperament.analyze.reuse import Statistics
+from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.evaluation import Evaluation, evaluate
 from temperament.evaluation.ledger import Progress
@@ -70,7 +72,12 @@ class Sweep:
         found = self.points[0].result.provenance
         data, model = found["data"], found["model"]["name"]
         where = "" if self.axis.name == "contrast" else f"{data['name']}, "
-        split = f"{data['split']} split, {data['items']['plus']} + {data['items']['minus']} texts"
+        sizes = {tuple(point.result.provenance["data"]["items"][pole] for pole in POLES) for point in self.points}
+        counts = [count for size in sizes for count in size]
+        texts = (
+            f"{counts[0]} + {counts[1]} texts" if len(sizes) == 1 else f"{min(counts)} to {max(counts)} texts a pole"
+        )
+        split = f"{data['split']} split, {texts}"
         return f"{self.axis.name}; " + ("" if self.axis.name == "model" else f"{model}; ") + where + split
 
     def as_json(self) -> dict[str, Any]:
@@ -142,8 +149,14 @@ def sweep(
 
 
 def shown(value: Value) -> str:
-    """A value as it is printed."""
-    return value if isinstance(value, str) else f"{value:g}"
+    """A value as it is printed: numbers in few digits, files by their names."""
+    if not isinstance(value, str):
+        return f"{value:g}"
+    return ", ".join(_SUFFIX.sub("", part.strip().rpartition("/")[2]) for part in value.split(","))
+
+
+#: What a file of texts ends with, before the split that may be named behind it.
+_SUFFIX = re.compile(r"\.(txt|jsonl?|csv)(?=#|\Z)")
 
 
 def _extracted(

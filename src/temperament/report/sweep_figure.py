@@ -9,6 +9,7 @@ from typing import Any
 
 from temperament.analyze.sweep import Sweep, SweepPoint, shown
 from temperament.report.figures import CONTROL, GRID, INK, outlined, plain_axes, pyplot, save_figure
+from temperament.report.tables import shortened
 
 _SERIES = ("#1f5f99", "#c2571a", "#3b7d4f", "#8e4a8b", "#a08000", "#b03a48")
 
@@ -65,7 +66,7 @@ _TURN = 0.6
 def _value_axis(sweep: Sweep, axes: Any) -> None:
     """Words by name, side by side; sizes on a logarithmic scale, with a mark at every value."""
     if sweep.axis.words:
-        axes.set_xticks(range(len(sweep.values)), [_short(shown(value)) for value in sweep.values], rotation=20)
+        axes.set_xticks(range(len(sweep.values)), [shortened(shown(value), 20) for value in sweep.values], rotation=20)
         axes.set_xlim(-0.5, len(sweep.values) - 0.5)
     elif sweep.axis.log:
         axes.set_xscale("log")
@@ -118,10 +119,5 @@ def _label(axes: Any, point: SweepPoint) -> None:
         return
     across = axes.transAxes.inverted().transform(axes.transData.transform(at))[0]
     side, shift = ("right", -4) if across > _TURN else ("left", 4)
-    axes.annotate(_short(shown(point.value)), at, xytext=(shift, 4), textcoords="offset points", ha=side,
+    axes.annotate(shortened(shown(point.value), 20), at, xytext=(shift, 4), textcoords="offset points", ha=side,
                   fontsize=7, color=INK, path_effects=outlined())  # fmt: skip
-
-
-def _short(text: str) -> str:
-    name = text.rpartition("/")[2]
-    return name if len(name) <= 18 else f"{name[:17]}…"

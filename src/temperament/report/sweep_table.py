@@ -9,14 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from temperament.analyze.sweep import Sweep, SweepPoint, shown
-from temperament.report.tables import cost_text, interval, plain_table
+from temperament.report.tables import cost_text, interval, plain_table, shortened
 
 
 def sweep_table(sweep: Sweep) -> Table:
     """One row per point: size of the edit, separation and AUC beside the random control, perplexity of either pole."""
     named = len(sweep.series) > 1
     sizes = {name: {edited(point) for point in sweep.points if point.series == name} for name in sweep.series}
-    alike = named and all(len(found) == 1 for found in sizes.values())  # said once, so that names have room
+    alike = len(sweep.points) > 1 and all(
+        len(found) == 1 for found in sizes.values()
+    )  # said once, so that names have room
     heads = [sweep.axis.name, *(["series"] if named else []), *([] if alike else ["edited"])]
     table = plain_table(*heads, "separation", "random", "AUC", "ppl +", "ppl −", title=sweep.title)
     table.padding = (0, 1, 0, 0)
@@ -24,7 +26,7 @@ def sweep_table(sweep: Sweep) -> Table:
         measures, random = point.result.measures, point.result.controls["random-0"]
         cost = measures["perplexity"].extra
         table.add_row(
-            shown(point.value),
+            shortened(shown(point.value), 27),
             *([point.series] if named else []),
             *([] if alike else [edited(point)]),
             interval(measures["separation"]),
@@ -35,7 +37,8 @@ def sweep_table(sweep: Sweep) -> Table:
         )
     lines = [f"{shown(value)} is left out: {reason.partition(';')[0]}" for value, reason in sweep.skipped]
     if alike:
-        table.columns[1].min_width = max(map(len, sweep.series))
+        if named:
+            table.columns[1].min_width = max(map(len, sweep.series))
         lines.append("edited: " + "; ".join(f"{name} {found.pop()}" for name, found in sizes.items()))
     if any("masks" in point.details for point in sweep.points):
         lines.append("(entries of the masks that differ between the poles; neurons or weights, plus + minus)")
