@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from temperament.atomic import finite
 
@@ -20,6 +21,8 @@ err = Console(stderr=True, highlight=False, markup=False)
 
 #: Seconds between two lines of progress where stderr is not a terminal.
 LOG_SECONDS = 30.0
+#: Characters that the bar, the count and the times need beside the name of a step.
+_BESIDE_LABEL = 45
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -73,9 +76,10 @@ def _lines(every: float = LOG_SECONDS) -> Callable[[str, int, int], None]:
 
 
 def _bars() -> Progress:
+    label = Column(min_width=18, max_width=max(18, err.width - _BESIDE_LABEL), no_wrap=True, overflow="ellipsis")
     columns = (
-        TextColumn("{task.description:<18}"),
-        BarColumn(),
+        TextColumn("{task.description}", table_column=label),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
