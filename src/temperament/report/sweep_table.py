@@ -16,9 +16,8 @@ def sweep_table(sweep: Sweep) -> Table:
     """One row per point: size of the edit, separation and AUC beside the random control, perplexity of either pole."""
     named = len(sweep.series) > 1
     sizes = {name: {edited(point) for point in sweep.points if point.series == name} for name in sweep.series}
-    alike = len(sweep.points) > 1 and all(
-        len(found) == 1 for found in sizes.values()
-    )  # said once, so that names have room
+    # what is the same at every value is said once, so that names have room
+    alike = len(sweep.points) > 1 and all(len(found) == 1 for found in sizes.values())
     heads = [sweep.axis.name, *(["series"] if named else []), *([] if alike else ["edited"])]
     table = plain_table(*heads, "separation", "random", "AUC", "ppl +", "ppl −", title=sweep.title)
     table.padding = (0, 1, 0, 0)
