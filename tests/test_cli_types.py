@@ -158,6 +158,17 @@ def test_mistakes_are_one_line(
     assert all(part in error for part in parts)
 
 
+def test_prompts_that_do_not_fit_are_found_out_before_anything_is_worn(
+    tiny_folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four system prompts of a token per byte and a questionnaire item do not go into 512 tokens."""
+    folder = tmp_path / "types"
+    assert run(["types", "--model", str(tiny_folders["llama"]), "--out", str(folder), *command("0.1")]) == 2
+    assert "tokens" in one_line_error(capsys)
+    assert not list(folder.glob("mbti-*"))
+    assert not list((folder / "records").glob("sparsity-*"))
+
+
 def test_the_questionnaire_command_takes_our_own_form(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     base = ["questionnaire", "--model", model, "--presentations", "quick", "--dtype", "float32"]
     assert run([*base, "--instrument", "mbti-axes", "--json"]) == 0

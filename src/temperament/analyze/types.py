@@ -151,6 +151,8 @@ def types_study(
         raise TemperamentError("a study of no values or no types", "give one or more")
     bench = _Bench(lm, presentations, limit, seed, folder, progress)
     base = bench.sitting(Plan(), "unworn")
+    # before the rest: prompts that do not fit the model's context are found out before hours of work
+    prompt = bench.condition({axis: bench.prompts(axis) for axis in NAMES}, names, 1.0, "prompt", base)
     signatures: dict[str, Pair] = {}
     points: list[TypesPoint] = []
     pairs: dict[str, tuple[Persona, Persona]] = {}
@@ -172,7 +174,6 @@ def types_study(
                 bench.condition(randoms, names, share, f"random-{label}", base) if random else None,
             )
         )
-    prompts = {axis: (_prompt(pair[0]), _prompt(pair[1])) for axis, pair in pairs.items()}
     scores = {
         measure: {axis: float(items.mean()) for axis, items in base.values[measure].items()} for measure in base.values
     }
@@ -180,7 +181,7 @@ def types_study(
         method,
         over,
         tuple(points),
-        bench.condition(prompts, names, 1.0, "prompt", base),
+        prompt,
         type_of(scores["questionnaire"]),
         scores,
         {
@@ -247,6 +248,11 @@ class _Bench:
         signatures[axis] = found.signatures
         return found.plus, found.minus
 
+    def prompts(self, axis: str) -> tuple[Persona, Persona]:
+        """Both poles of an axis as system prompts."""
+        plus, minus = resolve_contrast(axis, seed=self._seed).pole_prompts()
+        return Persona.from_prompt(plus, "prompt-plus", "plus"), Persona.from_prompt(minus, "prompt-minus", "minus")
+
     def sitting(self, plan: Plan, label: str) -> Sitting:
         """Everything that is put to the model in one plan."""
         instruments: list[Instrument] = [self._form, *self._statements.values(), self._passages]
@@ -268,10 +274,6 @@ class _Bench:
         }
         costs = {name: perplexity_ratio(sitting.passages, base.passages) for name, sitting in sittings.items()}
         return Condition(switches, costs)
-
-
-def _prompt(persona: Persona) -> Persona:
-    return Persona.from_prompt(str(persona.provenance["prompt"]), f"prompt-{persona.pole}", persona.pole)
 
 
 def median(costs: Mapping[str, float]) -> float:
