@@ -11,6 +11,7 @@ import pytest
 from expect import counted_passes, refused
 from judging import MINUS, PLUS, always_writing, made_texts, stub_embed
 from numpy.typing import NDArray
+from tiny import make_tiny
 
 from temperament.calibration.builtin import questions
 from temperament.calibration.contrast import group_key
@@ -19,8 +20,8 @@ from temperament.evaluation.generation import Generation, generation_effect, ope
 from temperament.evaluation.instrument import Record
 from temperament.evaluation.ledger import Ledger
 from temperament.evaluation.local_judge import LocalJudge
-from temperament.generate import generate
-from temperament.models import LoadedModel
+from temperament.generate import Message, chat, generate
+from temperament.models import LoadedModel, load_model
 from temperament.personas import Extraction, Persona, Plan
 from temperament.wear import wear
 
@@ -49,6 +50,36 @@ def test_a_fixed_text_is_recorded_with_its_tokens(fresh_llama: LoadedModel) -> N
     assert [found[i] for i in range(3)] == [{"question": q, "answer": "I dance.", "tokens": 8} for q in QUESTIONS[:3]]
     with always_writing(fresh_llama, ""):
         assert run(fresh_llama, Generation(QUESTIONS[:1]))[0] == {"question": "Why?", "answer": "", "tokens": 0}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """A model without a chat template."""
+    folder = make_tiny(tmp_path_factory.mktemp("base"), "llama", chat_template=False)
+    loaded: LoadedModel = load_model(str(folder), dtype="float32")
+    return loaded
+
+
+ASKS_ITSELF = "I dance.\n\nQuestion: Why?\nAnswer: For fun."
+
+
+def test_an_answer_of_a_base_model_ends_before_the_question_that_it_invents(base: LoadedModel) -> None:
+    with always_writing(base, ASKS_ITSELF), counted_passes(base) as passes:
+        found = run(base, Generation(QUESTIONS[:3]))
+    assert [(found[i]["answer"], found[i]["tokens"]) for i in range(3)] == [("I dance.", 8)] * 3
+    assert len(passes) == len("I dance.\n\nQuestion:")  # nothing was written behind it
+    turns = [Message("user", "Why?"), Message("assistant", "Hm."), Message("user", "Why?")]
+    with always_writing(base, ASKS_ITSELF):
+        assert chat(base, turns) == generate(base, ["Why?"])[0] == "I dance."
+    with always_writing(base, "I ask: Question: why?\nAnswer: no."):
+        assert chat(base, "Why?") == "I ask: Question: why?\nAnswer: no."
+    with always_writing(base, "\nQuestion: Why?"):
+        assert run(base, Generation(QUESTIONS[:1]))[0]["answer"] == ""
+
+
+def test_a_chat_model_may_write_any_line(fresh_llama: LoadedModel) -> None:
+    with always_writing(fresh_llama, ASKS_ITSELF):
+        assert chat(fresh_llama, "Why?") == ASKS_ITSELF
 
 
 def test_what_is_worn_changes_the_answers(tiny_llama: LoadedModel, tiny_extraction: Extraction) -> None:

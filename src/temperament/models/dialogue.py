@@ -21,6 +21,10 @@ class Encoded:
 
 Turns = tuple[tuple[str, str], ...]
 
+_LABELS = {"user": "Question", "assistant": "Answer"}
+#: Where an answer of the plain form ends: there the model begins to invent the next question.
+NEXT_QUESTION = f"\n{_LABELS['user']}:"
+
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | None = None) -> tuple[int, ...]:
     """Tokens of a single question up to the point where the assistant's answer begins."""
@@ -73,8 +77,7 @@ def plain_head(earlier: Turns, system: str | None) -> str:
 
 
 def _plain(turns: Turns) -> str:
-    labels = {"user": "Question", "assistant": "Answer"}
-    return "\n".join(f"{labels[role]}: {text}" for role, text in turns)
+    return "\n".join(f"{_LABELS[role]}: {text}" for role, text in turns)
 
 
 def response_ids(tokenizer: PreTrainedTokenizerBase, response: str) -> tuple[int, ...]:

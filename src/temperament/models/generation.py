@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
+from temperament.models.dialogue import NEXT_QUESTION
 from temperament.models.load import LoadedModel
+
+#: Tokens in which the next question is looked for at every step: one a character at most.
+_TAIL = len(NEXT_QUESTION)
 
 
 def generate_ids(
@@ -20,8 +26,12 @@ def generate_ids(
     temperature: float = 1.0,
     use_cache: bool = True,
     streamer: Any = None,
+    whole: bool = False,
 ) -> list[list[int]]:
     """The tokens that follow each prompt, without the end token; greedy, or sampled with a ``seed``.
+
+    A model without a chat template has no end token for a turn and goes on to ask itself the next question: its
+    answer ends before that, unless the ``whole`` of what it writes is wanted.
 
     Shorter prompts are padded on the left with their own first token: it is masked out of the attention, and the
     repetition penalty, which looks at all tokens of a row, finds none that a single request would not have.
@@ -29,7 +39,7 @@ def generate_ids(
     longest = max(len(prompt) for prompt in prompts)
     rows = [[prompt[0]] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    ends = end_tokens(lm)
+    ends, plain = end_tokens(lm), not (whole or lm.tokenizer.chat_template)
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if seed is not None:
         sampling = {"do_sample": True, "temperature": temperature, "top_p": 0.95}
@@ -44,10 +54,37 @@ def generate_ids(
             pad_token_id=min(ends) if ends else 0,
             use_cache=use_cache,
             streamer=streamer,
+            stopping_criteria=StoppingCriteriaList([_NextQuestion(lm.tokenizer, longest)] if plain else []),
             **sampling,
         )
     answers: list[list[int]] = output[:, longest:].tolist()
-    return [answer[: next((at for at, token in enumerate(answer) if token in ends), len(answer))] for answer in answers]
+    answers = [answer[: next((at for at, t in enumerate(answer) if t in ends), len(answer))] for answer in answers]
+    return [_without_next(lm.tokenizer, answer) for answer in answers] if plain else answers
+
+
+class _NextQuestion(StoppingCriteria):
+    """Rows whose answer, from the column ``begin`` on, has come to the next question.
+
+    transformers' own stop strings prepare the whole vocabulary at every call, seconds where it is large.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, begin: int) -> None:
+        self._tokenizer, self._begin = tokenizer, begin
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        del scores
+        tails = self._tokenizer.batch_decode(input_ids[:, max(self._begin, input_ids.shape[1] - _TAIL) :])
+        return torch.tensor([NEXT_QUESTION in tail for tail in tails], device=input_ids.device)
+
+
+def _without_next(tokenizer: PreTrainedTokenizerBase, answer: list[int]) -> list[int]:
+    """The tokens before the next question, without the space between; one that holds a part of it goes too."""
+    text = str(tokenizer.decode(answer))
+    if NEXT_QUESTION in text:
+        own = len(text[: text.index(NEXT_QUESTION)].rstrip())
+        while len(str(tokenizer.decode(answer))) > own:
+            answer = answer[:-1]
+    return answer
 
 
 def end_tokens(lm: LoadedModel) -> frozenset[int]:

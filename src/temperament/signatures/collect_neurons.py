@@ -212,6 +212,7 @@ class Watcher:
             max_tokens=writing.max_tokens,
             repetition_penalty=writing.repetition_penalty,
             streamer=self,
+            whole=True,  # tokens are counted as they come
         )
         # a token that ends an answer, or is the last one allowed, is never read
         written = sum(min(len(answer), writing.max_tokens - 1) for answer in answers)
