@@ -13,7 +13,6 @@ from temperament.calibration.items import DOMAINS, LETTERS
 from temperament.cli.main import run
 from temperament.evaluation.people import read_group, synthetic_people
 from temperament.personas import Persona, open_persona
-from temperament.report.questionnaire_tables import _signed
 
 ITEMS = made_items(2)
 FORM = made_items(12, facets=6)  # 120 items
@@ -258,7 +257,3 @@ def test_the_figure_of_the_order_of_options_has_its_name(
     assert "how far answers hang on the order of the options (SD over presentations" in words
     assert "replies that are an option: the probability" in words
     assert "-0.00" not in words
-
-
-def test_a_change_of_nothing_has_no_sign() -> None:
-    assert [_signed(value) for value in (-0.0, -0.004, 0.0, -0.006, 1.0)] == ["0.00", "0.00", "0.00", "-0.01", "+1.00"]

@@ -29,7 +29,7 @@ from temperament.report.judge_tables import rank_table
 from temperament.report.mask_tables import states_table
 from temperament.report.neuron_tables import layers_table, neurons_table, overlap_table
 from temperament.report.role_tables import choice_table
-from temperament.report.tables import listing_table
+from temperament.report.tables import listing_table, signed
 
 
 def test_no_word_of_the_contrasts_is_broken() -> None:
@@ -137,3 +137,8 @@ def test_the_first_line_of_every_command_is_short() -> None:
             walk(own)
 
     walk(typer.main.get_command(app))
+
+
+def test_a_change_of_nothing_has_no_sign() -> None:
+    values = (-0.0, -0.004, 0.0, -0.006, 1.0, -123456.7, float("nan"))
+    assert [signed(value) for value in values] == ["0.00", "0.00", "0.00", "-0.01", "+1.00", "-123457", "–"]

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from temperament.evaluation.dial import Dialled
-from temperament.report.tables import cost_text, interval, plain_table
+from temperament.report.tables import cost_text, interval, plain_table, signed
 
 
 def dial_table(found: Sequence[Dialled]) -> Table:
@@ -22,7 +22,7 @@ def dial_table(found: Sequence[Dialled]) -> Table:
     for one in found:
         dial = one.dial
         cells = [f"{dial.strength:.3g}", *(f"{value:.2f}" for value in (dial.unworn, dial.goal, dial.score))]
-        cells += [interval(one.gain), f"{one.gain.value / dial.sd:+.2f}", cost_text(dial.perplexity)]
+        cells += [interval(one.gain), signed(one.gain.value / dial.sd), cost_text(dial.perplexity)]
         table.add_row(one.persona.pole + ("" if dial.reached else " !"), *cells)
     lines = [
         f"score: mean of the pole's statements − mean of the other's, nats/token; SD within poles {first.sd:.2f}",

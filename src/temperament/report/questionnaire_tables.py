@@ -12,7 +12,7 @@ from temperament.calibration.builtin import find_axis
 from temperament.calibration.items import LETTERS
 from temperament.evaluation.alignment import Alignment, On
 from temperament.evaluation.bootstrap import Measured
-from temperament.report.tables import interval, plain_table
+from temperament.report.tables import interval, plain_table, signed
 
 
 def trait_table(summary: Mapping[str, Any], title: str) -> Table:
@@ -48,7 +48,7 @@ def facet_table(summary: Mapping[str, Any], names: Mapping[str, str]) -> Table |
             score = side["facets"][facet]
             cells += [f"{score['value']:.2f}", *([_t(score["t"])] if normed else [])]
         if "worn" in sides:
-            cells.append(_signed(sides["worn"]["facets"][facet]["value"] - own["value"]))
+            cells.append(signed(sides["worn"]["facets"][facet]["value"] - own["value"]))
         table.add_row(f"{facet} {names.get(facet, '')}".strip(), *cells)
     return table
 
@@ -101,7 +101,7 @@ def _habits(summary: Mapping[str, Any]) -> list[str]:
         "made of these alone, so read little into them where it is small"
     )
     change = summary.get("change", {})
-    balanced = [f"{_short(t)} {_signed(row['balanced'])}" for t, row in change.items() if row["balanced"] is not None]
+    balanced = [f"{_short(t)} {signed(row['balanced'])}" for t, row in change.items() if row["balanced"] is not None]
     if balanced:
         lines.append(f"change with both keys weighing the same: {', '.join(balanced)}")
     if summary["norms"]:
@@ -112,12 +112,6 @@ def _habits(summary: Mapping[str, Any]) -> list[str]:
 
 def _interval(figure: Mapping[str, Any]) -> str:
     return interval(Measured(figure["value"], figure["low"], figure["high"], figure["n"]))
-
-
-def _signed(value: float) -> str:
-    """A change with its sign, 0 without one."""
-    text = f"{value:+.2f}"
-    return text if text.strip("+-0.") else text[1:]
 
 
 def _t(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,14 @@ def interval(measured: Measured, digits: int = 2) -> str:
     if measured.low != measured.low:
         return _figure(measured.value, digits)
     return f"{_figure(measured.value, digits)} [{_figure(measured.low, digits)}, {_figure(measured.high, digits)}]"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A change with its sign, 0 without one; short however large it is, and a dash for no number."""
+    if math.isnan(value):
+        return "–"
+    text = f"{value:+.{digits if abs(value) < 10 else 0}f}"
+    return text if text.strip("+-0.") else text[1:]
 
 
 def _figure(value: float, digits: int) -> str:

@@ -14,6 +14,7 @@ from temperament.evaluation.axis_types import CHANCE, NAMES, Switch
 from temperament.evaluation.bootstrap import Measured
 from temperament.report.figures import CONTROL, GRID, INK, WORN, pyplot, save_figure
 from temperament.report.figures import heat_map as annotated
+from temperament.report.tables import signed
 
 _PROMPT = "#c2571a"
 #: What each reading is in the heat map: its title, and the least margin that gets the full colour.
@@ -48,7 +49,7 @@ def heat_map(study: TypesStudy, point: TypesPoint, path: Path) -> Path:
         names = list(found.scores)
         margins = [[found.margin(name, axis) for axis in NAMES] for name in names]
         top = max(floor, *(abs(value) for row in margins for value in row if np.isfinite(value)))
-        image = annotated(axes, margins, rows=names, columns=_LABELS, text=partial(_signed, margins),
+        image = annotated(axes, margins, rows=names, columns=_LABELS, text=partial(_margin, margins),
                           limits=(-top, top), colours="PuOr_r", size=8)  # fmt: skip
         axes.set_yticks(range(len(names)), names, color=INK, fontsize=9, family="monospace")
         axes.set_xticks(range(len(NAMES)), _LABELS, color=INK, rotation=0, ha="center")
@@ -60,8 +61,8 @@ def heat_map(study: TypesStudy, point: TypesPoint, path: Path) -> Path:
     return save_figure(plt, figure, path)
 
 
-def _signed(margins: Sequence[Sequence[float]], row: int, column: int) -> str:
-    return f"{margins[row][column]:+.2f}"
+def _margin(margins: Sequence[Sequence[float]], row: int, column: int) -> str:
+    return signed(margins[row][column]).replace("-", "−")
 
 
 def radar_plots(study: TypesStudy, point: TypesPoint, path: Path) -> Path:

@@ -10,7 +10,7 @@ from rich.text import Text
 from temperament.analyze.types import READINGS, Condition, TypesPoint, TypesStudy, median
 from temperament.calibration.builtin import AXES
 from temperament.evaluation.axis_types import CHANCE, MIDDLE, NAMES
-from temperament.report.tables import cost_text, interval, plain_table
+from temperament.report.tables import cost_text, interval, plain_table, signed
 
 #: Heads of the columns of each reading; the captions say what they are.
 _HEADS = {"questionnaire": "form", "questionnaire, change": "change", "statements, change": "texts"}
@@ -62,15 +62,8 @@ def effect_table(study: TypesStudy) -> Table | None:
     rows |= {f"  random, {point.value:g}": point.random for point in study.points if point.random}
     for label, condition in {**rows, "prompt": study.prompt}.items():
         found = [condition.switches[reading].effect for reading in ("questionnaire", "statements, change")]
-        table.add_row(label, *(_signed(by_axis[axis].value, 3) for axis in NAMES for by_axis in found))
+        table.add_row(label, *(signed(by_axis[axis].value, 3) for axis in NAMES for by_axis in found))
     return table
-
-
-def _signed(value: float, digits: int = 2) -> str:
-    """With its sign, in few characters however large it is; a dash for no number."""
-    if math.isnan(value):
-        return "–"
-    return f"{value:+.{digits if abs(value) < 10 else 0}f}"
 
 
 def type_tables(study: TypesStudy, point: TypesPoint) -> tuple[Table, Table]:
@@ -82,11 +75,9 @@ def type_tables(study: TypesStudy, point: TypesPoint) -> tuple[Table, Table]:
     second = plain_table("worn", "measured", *heads, "ppl", title=f"{where}: change in statements, nats per token")
     second.padding = (0, 1, 0, 0)
     for name in form.scores:
-        cells = [f"{MIDDLE + form.scores[name][axis]:.2f} ({_signed(form.margin(name, axis))})" for axis in NAMES]
+        cells = [f"{MIDDLE + form.scores[name][axis]:.2f} ({signed(form.margin(name, axis))})" for axis in NAMES]
         first.add_row(name, form.measured_type(name), *cells)
-        cells = [
-            f"{_signed(statements.scores[name][axis])} ({_signed(statements.margin(name, axis))})" for axis in NAMES
-        ]
+        cells = [f"{signed(statements.scores[name][axis])} ({signed(statements.margin(name, axis))})" for axis in NAMES]
         second.add_row(name, statements.measured_type(name), *cells, cost_text(point.worn.perplexity[name]))
     own = study.own_scores["questionnaire"]
     first.add_row("nothing", study.own, *(f"{MIDDLE + own[axis]:.2f}" for axis in NAMES))
