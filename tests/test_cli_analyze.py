@@ -109,12 +109,14 @@ def test_restore_a_pair(
     figure = tmp_path / ("only.png" if only else "restore.png")
     assert result["figure"] == str(figure)
     assert figure.with_suffix(".svg").is_file()
-    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.jsonl")}
+    assert json.loads(figure.with_suffix(".json").read_text())["direction"] == result["direction"]
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()}
+    assert before
     assert run(command) == 0
     shown = capsys.readouterr().out
     assert ("gained where worn only there" if only else "lost where restored") in " ".join(shown.split())
     assert "intervals exclude 0" in shown
-    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.jsonl")} == before
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "records").iterdir()} == before
 
 
 def test_restore_one_persona_and_one_level(model: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -320,9 +321,11 @@ def test_a_curve_ends_in_its_personas(
     assert [step["weight"] for step in result["steps"]] == [0, 0.5, 1]
     assert set(result["traits"]) == {"extraversion", "neuroticism"}
     assert Path(result["figure"]).is_file()
-    before = sorted(tmp_path.glob("*.jsonl"))
+    assert json.loads((tmp_path / f"mixture-{rule}.json").read_text())["steps"] == result["steps"]
+    before = sorted(tmp_path.glob("records/*.jsonl"))
+    assert before
     assert run([*command, "--rule", rule, "--out", str(tmp_path)]) == 0
-    assert sorted(tmp_path.glob("*.jsonl")) == before
+    assert sorted(tmp_path.glob("records/*.jsonl")) == before
     printed = " ".join(capsys.readouterr().out.split())
     assert "extraversion gain" in printed
     mixed = str(tmp_path / "mixed.persona")

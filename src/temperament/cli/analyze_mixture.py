@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from temperament.atomic import ensure_folder
+from temperament.atomic import ensure_folder, write_json
 from temperament.cli.console import out, print_json, progress_steps, tell, working
 from temperament.cli.mix import RULE_HELP
 from temperament.cli.options import Device, Dtype, Json, Limit, Model, Revision, Seed
@@ -19,7 +19,7 @@ def command(
     second: Annotated[
         Path, typer.Option("--second", help="A persona of another trait. Example: --second worried/plus.persona")
     ],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for records and figure. Example: --out mixture")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for records, figure, JSON. Example: --out mixture")],
     model: Model = "smollm2-135m",
     data: Annotated[
         str | None,
@@ -74,7 +74,7 @@ def command(
         lm = load(model, dtype=dtype, device=device, revision=revision)
     with progress_steps() as progress:
         curve = mixture_curve(
-            Ledger(lm, ensure_folder(folder), progress),
+            Ledger(lm, ensure_folder(folder / "records"), progress),
             lm,
             personas,
             (texts[0], texts[1]),
@@ -84,9 +84,10 @@ def command(
             strength=strength,
             seed=seed,
         )
-    figure = mixture_figure(curve, folder / f"mixture-{rule}.png")
+    figure, written = mixture_figure(curve, folder / f"mixture-{rule}.png"), folder / f"mixture-{rule}.json"
+    write_json(written, curve.as_json())
     if json_output:
         print_json({**curve.as_json(), "figure": str(figure)})
         return
     out.print(mixture_table(curve))
-    out.print(f"figure: {figure}", soft_wrap=True)
+    out.print(f"written: {figure}, {written}", soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from temperament.atomic import ensure_folder
+from temperament.atomic import ensure_folder, write_json
 from temperament.cli.console import out, print_json, progress_steps, tell, working
 from temperament.cli.options import Device, Dtype, Json, Model, Revision, Seed, Strength
 from temperament.cli.personas import with_statistics, worn_strength
@@ -51,8 +51,7 @@ def command(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder for figures and per-item records; default: restore/ beside the first file. "
-            "Example: --out restore",
+            help="Folder for records, figures, JSON; default: restore/ beside the first file. Example: --out restore",
         ),
     ] = None,
     dtype: Dtype = None,
@@ -96,7 +95,8 @@ def command(
         persona.check_model(lm)
     if len(files) == 2 and "layers" in levels:
         worn = {persona.pole: (with_statistics(persona, path), worn[persona.pole][1]) for persona, path in opened}
-    records = ensure_folder(folder or files[0].parent / "restore")
+    place = ensure_folder(folder or files[0].parent / "restore")
+    records = ensure_folder(place / "records")
 
     def expect(conditions: int, seconds: float) -> None:
         minutes = conditions * seconds / 60
@@ -110,14 +110,16 @@ def command(
         found = restore(
             lm, worn, texts, levels=levels, only=only, seed=seed, folder=records, progress=progress, expect=expect
         )
-    figure = restore_figure(found, records / ("only" if only else "restore"))
+    name = "only" if only else "restore"
+    figure, written = restore_figure(found, place / name), place / f"{name}.json"
+    write_json(written, found.as_json())
     if json_output:
         print_json({**found.as_json(), "figure": str(figure)})
         return
     for table in restore_tables(found):
         out.print(table)
         out.print()
-    out.print(f"figure: {figure}", soft_wrap=True)
+    out.print(f"written: {figure}, {written}", soft_wrap=True)
 
 
 def _origin(persona: Persona) -> str:

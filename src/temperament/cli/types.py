@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from temperament.atomic import ensure_folder, finite, write_bytes
+from temperament.atomic import ensure_folder, write_json
 from temperament.cli.console import out, print_json, progress_steps, tell, working
 from temperament.cli.extract import read_settings
 from temperament.cli.options import MAX_SEED, Device, Dtype, Json, Model, Presentations, Revision
@@ -111,7 +110,7 @@ def command(
         )
     result = study.as_json()
     written = folder / f"types-{method}.json"
-    write_bytes(written, json.dumps(finite(result), ensure_ascii=False, indent=1).encode())
+    write_json(written, result)
     figures: list[str] = []
     if find_spec("matplotlib"):
         from temperament.report.type_figures import types_figures
