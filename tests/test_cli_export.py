@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,36 @@ def test_structured_beside_its_controls(
     assert figures["dense, worn"]["separation"]["value"] == pytest.approx(separation)
 
 
+def test_a_subnetwork_has_its_random_control_where_its_statistics_are(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--contrast", TRAIT, "--limit", "8", "--method", "contrastive-saliency", "--set", "share=0.02"]
+    assert run(["extract", "--model", model, *more, "--out", str(tmp_path / "sub")]) == 0
+    pair = [str(tmp_path / "sub" / f"{pole}.persona") for pole in ("plus", "minus")]
+    cut = [
+        "--wear",
+        f"{pair[0]}:1.5",
+        "--against",
+        pair[1],
+        "--structured",
+        "0.25",
+        "--limit",
+        "4",
+        "--merged",
+        "--json",
+    ]
+    capsys.readouterr()
+    assert run(command(model, tmp_path / "with", *cut)) == 0
+    with_random = printed_json(capsys)["figures"]
+    assert with_random["random pair of personas"]["separation"] != with_random["exported"]["separation"]
+    shutil.rmtree(tmp_path / "sub" / "signatures")
+    assert run(command(model, tmp_path / "without", *cut)) == 0
+    captured = capsys.readouterr()
+    without = json.loads(captured.out)["figures"]
+    assert without == {name: row for name, row in with_random.items() if name != "random pair of personas"}
+    assert "no random control" in captured.err
+
+
 @pytest.mark.parametrize("more", [["--data", TRAIT], ["--limit", "3"], ["--records", "kept"]])
 def test_what_nothing_is_measured_for_is_refused(
     more: list[str], model: str, extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -199,6 +230,7 @@ def test_mistakes_take_one_line_and_leave_nothing(
         (["--wear", plus, "--structured", "0.25", "--heads", "0.1"], "removes none"),
         (["--wear", plus, "--against", plus, "--structured", "0.25"], "plus pole first"),
         (["--wear", plus, "--wear", plus, "--against", plus, "--structured", "0.25"], "that of one pair"),
+        (["--against", f"{plus}+{extracted / 'minus.persona'}", "--structured", "0.25"], "that of one pair"),
         (["--wear", f"{plus}:2", "--merged"], "strength 2"),
     ):
         assert run(command(model, out, *arguments)) == 2, words

@@ -10,6 +10,7 @@ import typer
 from temperament.atomic import check_new_folder, ensure_folder
 from temperament.cli.console import out, print_json, progress_steps, tell, working
 from temperament.cli.options import Device, Dtype, Json, Limit, Model, Revision, Seed
+from temperament.cli.personas import with_statistics
 from temperament.errors import TemperamentError
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def command(
         tell("all is worn at strength 0: the weights stay as they are")
     other = read_worn([against], tell) if against else None
     test = _texts(plan, other, data, limit, seed) if other else None
+    if other:
+        plan = _with_statistics(plan, wear or [])
     with working(f"loading {model}"):
         lm = load(model, dtype=dtype, device=device, revision=revision)
     for persona, _ in (*plan.items, *(other.items if other else ())):
@@ -141,6 +144,15 @@ def command(
     from temperament.report.export_table import export_table
 
     _print(folder, {**facts, "figures": figures}, export_table(facts, found, timed), json_output)
+
+
+def _with_statistics(plan: Plan, specs: list[str]) -> Plan:
+    """A plan of one file with the statistics that its random control needs, where they are kept."""
+    from temperament.personas import Plan
+    from temperament.personas.spec import split_strength
+
+    (persona, strength), (spec,) = plan.items[0], specs
+    return Plan.of(with_statistics(persona, Path(split_strength(spec)[0])), strength)
 
 
 def _texts(plan: Plan, other: Plan, data: str | None, limit: int | None, seed: int) -> Contrast:

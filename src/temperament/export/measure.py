@@ -61,12 +61,11 @@ class Figures:
 
 def pair_of(plan: Plan, against: Plan) -> tuple[Plan, Plan]:
     """Both plans, plus first; an error unless they are the poles of one pair."""
-    personas = [persona for side in (plan, against) for persona, _ in side.items]
-    if len(personas) != 2:
+    if len(plan.items) != 1 or len(against.items) != 1:
         raise TemperamentError(
             f"a separation is that of one pair, not of {plan} and {against}", "wear one pole and name the other"
         )
-    ordered = (plan, against) if personas[0].pole == "plus" else (against, plan)
+    ordered = (plan, against) if plan.items[0][0].pole == "plus" else (against, plan)
     check_pair(ordered[0].items[0][0], ordered[1].items[0][0])
     return ordered
 
@@ -84,7 +83,7 @@ def variants(
     """The cut by what the plan keeps, and all rows: dense, exported, and the same sizes chosen in other ways.
 
     Each pole is cut by its own mask; importance unworn, magnitude and chance know no persona and cut both alike. Where
-    it can be made from the personas alone, a random pair of masks goes through the same.
+    it can be made (``random_sides``), a random pair of personas goes through the same.
     What is cut is worn as a mask on the dense model: the same function, without a second copy of the weights.
     """
     full = Sizes.of(lm)
@@ -123,12 +122,12 @@ def variants(
 
 
 def random_sides(lm: LoadedModel, plan: Plan, against: Plan, seed: int) -> tuple[Plan, Plan] | None:
-    """The random control of a pair, at its strengths; None where it cannot be made from the personas alone."""
-    poles = [persona for persona, _ in pair_of(plan, against)[0].items + pair_of(plan, against)[1].items]
-    kind = kind_of(poles[0])
-    if kind is None or kind.random_needs(poles[0]):
+    """The random control of a pair, at its strengths; None where it needs statistics that neither persona holds."""
+    poles = [side.items[0][0] for side in pair_of(plan, against)]
+    kind, statistics = kind_of(poles[0]), poles[0].signatures or poles[1].signatures
+    if kind is None or (kind.random_needs(poles[0]) and statistics is None):
         return None
-    made = dict(zip(POLES, random_pair(lm, poles[0], poles[1], seed), strict=True))
+    made = dict(zip(POLES, random_pair(lm, poles[0], poles[1], seed, statistics), strict=True))
     own, other = (Plan(tuple((made[persona.pole], s) for persona, s in side.items)) for side in (plan, against))
     return own, other
 

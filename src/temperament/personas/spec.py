@@ -20,7 +20,7 @@ def read_plan(spec: str, note: Note | None = None) -> Plan:
     Where no strength is given it is that of the file's dial, which ``note`` is told of, or 1. A file whose own name
     holds a ``+`` or ends in ``:NUMBER`` must stand alone.
     """
-    path, strength = _strength(spec)
+    path, strength = split_strength(spec)
     if "+" in spec and not Path(path).is_file():
         return Plan(tuple(item for part in spec.split("+") for item in read_plan(part, note).items))
     if not path:
@@ -40,7 +40,8 @@ def usual_plan(persona: Persona, path: str, note: Note | None = None) -> Plan:
     return persona.dialled
 
 
-def _strength(spec: str) -> tuple[str, float | None]:
+def split_strength(spec: str) -> tuple[str, float | None]:
+    """The file and the strength of ``FILE[:STRENGTH]``; None where no strength is given."""
     path, mark, tail = spec.rpartition(":")
     if not mark or not path or Path(spec).is_file():
         return spec, None
