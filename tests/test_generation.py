@@ -63,7 +63,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 ASKS_ITSELF = "I dance.\n\nQuestion: Why?\nAnswer: For fun."
 
 
-def test_an_answer_of_a_base_model_ends_before_the_question_that_it_invents(base: LoadedModel) -> None:
+def test_an_answer_of_a_base_model_ends_before_the_turn_that_it_invents(base: LoadedModel) -> None:
     with always_writing(base, ASKS_ITSELF), counted_passes(base) as passes:
         found = run(base, Generation(QUESTIONS[:3]))
     assert [(found[i]["answer"], found[i]["tokens"]) for i in range(3)] == [("I dance.", 8)] * 3
@@ -71,8 +71,10 @@ def test_an_answer_of_a_base_model_ends_before_the_question_that_it_invents(base
     turns = [Message("user", "Why?"), Message("assistant", "Hm."), Message("user", "Why?")]
     with always_writing(base, ASKS_ITSELF):
         assert chat(base, turns) == generate(base, ["Why?"])[0] == "I dance."
-    with always_writing(base, "I ask: Question: why?\nAnswer: no."):
-        assert chat(base, "Why?") == "I ask: Question: why?\nAnswer: no."
+    with always_writing(base, "No.\nAnswer: No."):
+        assert chat(base, "Why?") == "No."
+    with always_writing(base, "I ask: Question: why?\nMy Answer: no."):
+        assert chat(base, "Why?") == "I ask: Question: why?\nMy Answer: no."
     with always_writing(base, "\nQuestion: Why?"):
         assert run(base, Generation(QUESTIONS[:1]))[0]["answer"] == ""
 

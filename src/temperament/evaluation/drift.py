@@ -60,7 +60,7 @@ class Dialogues:
     @property
     def hash(self) -> str:
         scripts = ("\x1f".join((name, *turns)) for name, turns in self._scripts)
-        return text_digest(["turns", str(self._max_tokens), str(self._penalty), *scripts])
+        return text_digest(["own turns", str(self._max_tokens), str(self._penalty), *scripts])
 
     @property
     def groups(self) -> frozenset[str]:

@@ -60,7 +60,7 @@ class Generation:
     def hash(self) -> str:
         settings = (self._max_tokens, self._penalty, self._batch, self._seed)
         sampled = "" if self._seed is None else str(self._temperature)
-        return text_digest(["answers", repr(settings), sampled, *self.questions])
+        return text_digest(["own answers", repr(settings), sampled, *self.questions])
 
     @property
     def groups(self) -> frozenset[str]:

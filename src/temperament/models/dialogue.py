@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,8 +23,10 @@ class Encoded:
 Turns = tuple[tuple[str, str], ...]
 
 _LABELS = {"user": "Question", "assistant": "Answer"}
-#: Where an answer of the plain form ends: there the model begins to invent the next question.
-NEXT_QUESTION = f"\n{_LABELS['user']}:"
+#: Where an answer of the plain form ends: there the model begins to invent another turn.
+NEXT_TURN = re.compile("|".join(f"\n{label}:" for label in _LABELS.values()))
+#: Most characters of such a beginning.
+NEXT_TURN_LENGTH = max(len(f"\n{label}:") for label in _LABELS.values())
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | None = None) -> tuple[int, ...]:

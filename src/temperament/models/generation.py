@@ -9,11 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
-from temperament.models.dialogue import NEXT_QUESTION
+from temperament.models.dialogue import NEXT_TURN, NEXT_TURN_LENGTH
 from temperament.models.load import LoadedModel
-
-#: Tokens in which the next question is looked for at every step: one a character at most.
-_TAIL = len(NEXT_QUESTION)
 
 
 def generate_ids(
@@ -30,7 +27,7 @@ def generate_ids(
 ) -> list[list[int]]:
     """The tokens that follow each prompt, without the end token; greedy, or sampled with a ``seed``.
 
-    A model without a chat template has no end token for a turn and goes on to ask itself the next question: its
+    A model without a chat template has no end token for a turn and goes on to invent the next one: its
     answer ends before that, unless the ``whole`` of what it writes is wanted.
 
     Shorter prompts are padded on the left with their own first token: it is masked out of the attention, and the
@@ -54,7 +51,7 @@ def generate_ids(
             pad_token_id=min(ends) if ends else 0,
             use_cache=use_cache,
             streamer=streamer,
-            stopping_criteria=StoppingCriteriaList([_NextQuestion(lm.tokenizer, longest)] if plain else []),
+            stopping_criteria=StoppingCriteriaList([_NextTurn(lm.tokenizer, longest)] if plain else []),
             **sampling,
         )
     answers: list[list[int]] = output[:, longest:].tolist()
@@ -62,8 +59,8 @@ def generate_ids(
     return [_without_next(lm.tokenizer, answer) for answer in answers] if plain else answers
 
 
-class _NextQuestion(StoppingCriteria):
-    """Rows whose answer, from the column ``begin`` on, has come to the next question.
+class _NextTurn(StoppingCriteria):
+    """Rows whose answer, from the column ``begin`` on, has come to the next turn.
 
     transformers' own stop strings prepare the whole vocabulary at every call, seconds where it is large.
     """
@@ -73,15 +70,16 @@ class _NextQuestion(StoppingCriteria):
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
         del scores
-        tails = self._tokenizer.batch_decode(input_ids[:, max(self._begin, input_ids.shape[1] - _TAIL) :])
-        return torch.tensor([NEXT_QUESTION in tail for tail in tails], device=input_ids.device)
+        begin = max(self._begin, input_ids.shape[1] - NEXT_TURN_LENGTH)  # a token a character at most
+        tails = self._tokenizer.batch_decode(input_ids[:, begin:])
+        return torch.tensor([bool(NEXT_TURN.search(tail)) for tail in tails], device=input_ids.device)
 
 
 def _without_next(tokenizer: PreTrainedTokenizerBase, answer: list[int]) -> list[int]:
-    """The tokens before the next question, without the space between; one that holds a part of it goes too."""
+    """The tokens before the next turn, without the space between; one that holds a part of it goes too."""
     text = str(tokenizer.decode(answer))
-    if NEXT_QUESTION in text:
-        own = len(text[: text.index(NEXT_QUESTION)].rstrip())
+    if found := NEXT_TURN.search(text):
+        own = len(text[: found.start()].rstrip())
         while len(str(tokenizer.decode(answer))) > own:
             answer = answer[:-1]
     return answer
