@@ -118,18 +118,8 @@ def test_a_subnetwork_has_its_random_control_where_its_statistics_are(
     more = ["--contrast", TRAIT, "--limit", "8", "--method", "contrastive-saliency", "--set", "share=0.02"]
     assert run(["extract", "--model", model, *more, "--out", str(tmp_path / "sub")]) == 0
     pair = [str(tmp_path / "sub" / f"{pole}.persona") for pole in ("plus", "minus")]
-    cut = [
-        "--wear",
-        f"{pair[0]}:1.5",
-        "--against",
-        pair[1],
-        "--structured",
-        "0.25",
-        "--limit",
-        "4",
-        "--merged",
-        "--json",
-    ]
+    cut = ["--wear", f"{pair[0]}:1.5", "--against", pair[1]]
+    cut += ["--structured", "0.25", "--limit", "4", "--merged", "--json"]
     capsys.readouterr()
     assert run(command(model, tmp_path / "with", *cut)) == 0
     with_random = printed_json(capsys)["figures"]

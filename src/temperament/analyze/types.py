@@ -27,7 +27,7 @@ from temperament.evaluation.axis_types import (
     switch,
     type_of,
 )
-from temperament.evaluation.controls import random_pair
+from temperament.evaluation.controls import prompt_pair, random_pair
 from temperament.evaluation.instrument import Instrument
 from temperament.evaluation.ledger import Ledger, Progress
 from temperament.evaluation.passages import Passages, passage_array
@@ -152,7 +152,8 @@ def types_study(
     bench = _Bench(lm, presentations, limit, seed, folder, progress)
     base = bench.sitting(Plan(), "unworn")
     # before the rest: prompts that do not fit the model's context are found out before hours of work
-    prompt = bench.condition({axis: bench.prompts(axis) for axis in NAMES}, names, 1.0, "prompt", base)
+    prompts = {axis: prompt_pair(resolve_contrast(axis, seed=seed)) for axis in NAMES}
+    prompt = bench.condition(prompts, names, 1.0, "prompt", base)
     signatures: dict[str, Pair] = {}
     points: list[TypesPoint] = []
     pairs: dict[str, tuple[Persona, Persona]] = {}
@@ -247,11 +248,6 @@ class _Bench:
         )
         signatures[axis] = found.signatures
         return found.plus, found.minus
-
-    def prompts(self, axis: str) -> tuple[Persona, Persona]:
-        """Both poles of an axis as system prompts."""
-        plus, minus = resolve_contrast(axis, seed=self._seed).pole_prompts()
-        return Persona.from_prompt(plus, "prompt-plus", "plus"), Persona.from_prompt(minus, "prompt-minus", "minus")
 
     def sitting(self, plan: Plan, label: str) -> Sitting:
         """Everything that is put to the model in one plan."""

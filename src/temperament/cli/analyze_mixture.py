@@ -85,9 +85,10 @@ def command(
             seed=seed,
         )
     figure, written = mixture_figure(curve, folder / f"mixture-{rule}.png"), folder / f"mixture-{rule}.json"
-    write_json(written, curve.as_json())
+    result = curve.as_json()
+    write_json(written, result)
     if json_output:
-        print_json({**curve.as_json(), "figure": str(figure)})
+        print_json({**result, "figure": str(figure)})
         return
     out.print(mixture_table(curve))
     out.print(f"written: {figure}, {written}", soft_wrap=True)

@@ -112,9 +112,10 @@ def command(
         )
     name = "only" if only else "restore"
     figure, written = restore_figure(found, place / name), place / f"{name}.json"
-    write_json(written, found.as_json())
+    result = found.as_json()
+    write_json(written, result)
     if json_output:
-        print_json({**found.as_json(), "figure": str(figure)})
+        print_json({**result, "figure": str(figure)})
         return
     for table in restore_tables(found):
         out.print(table)

@@ -13,7 +13,7 @@ from typing import Any
 from temperament.atomic import finite, write_bytes
 from temperament.compare.settings import PROMPT, Texts, method_options
 from temperament.errors import TemperamentError
-from temperament.evaluation.controls import random_pair, shuffled_pair
+from temperament.evaluation.controls import prompt_pair, random_pair, shuffled_pair
 from temperament.evaluation.ledger import Progress
 from temperament.methods import find_method
 from temperament.models import LoadedModel
@@ -98,9 +98,7 @@ class Workshop:
         return Candidate(name, plus.kind, method.equation, method.summary, plus, minus, details, size, random, shuffled)
 
     def _prompt(self) -> Candidate:
-        prompts = self._texts.calibration.pole_prompts()
-        plus = Persona.from_prompt(prompts[0], "prompt-plus", "plus")
-        minus = Persona.from_prompt(prompts[1], "prompt-minus", "minus")
+        plus, minus = prompt_pair(self._texts.calibration)
         return Candidate(PROMPT, "prompt", "", "a system prompt that describes the pole", plus, minus)
 
     def _kept(

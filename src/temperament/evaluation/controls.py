@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from temperament.calibration import Contrast
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel
 from temperament.personas import Persona, Plan
@@ -78,6 +79,12 @@ def random_pair(
 def shuffled_pair(lm: LoadedModel, plus: Persona, minus: Persona, signatures: Pair | None) -> tuple[Persona, Persona]:
     """The same method and settings on the same texts with shuffled labels."""
     return rebuild(lm, _given(signatures, "shuffled control").shuffled(), plus, minus)
+
+
+def prompt_pair(contrast: Contrast) -> tuple[Persona, Persona]:
+    """Both poles of a contrast as system prompts."""
+    plus, minus = contrast.pole_prompts()
+    return Persona.from_prompt(plus, "prompt-plus", "plus"), Persona.from_prompt(minus, "prompt-minus", "minus")
 
 
 def _given(signatures: Pair | None, control: str) -> Pair:

@@ -23,10 +23,11 @@ class Encoded:
 Turns = tuple[tuple[str, str], ...]
 
 _LABELS = {"user": "Question", "assistant": "Answer"}
+_HEADS = [f"\n{label}:" for label in _LABELS.values()]
 #: Where an answer of the plain form ends: there the model begins to invent another turn.
-NEXT_TURN = re.compile("|".join(f"\n{label}:" for label in _LABELS.values()))
+NEXT_TURN = re.compile("|".join(_HEADS))
 #: Most characters of such a beginning.
-NEXT_TURN_LENGTH = max(len(f"\n{label}:") for label in _LABELS.values())
+NEXT_TURN_LENGTH = max(map(len, _HEADS))
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, system: str | None = None) -> tuple[int, ...]:
@@ -48,7 +49,7 @@ def _dialogue_ids(
     tokenizer: PreTrainedTokenizerBase, template: str, turns: Turns, system: str | None
 ) -> tuple[int, ...]:
     if not template:
-        text = f"{plain_head((), system)}{_plain(turns)}\nAnswer:"
+        text = f"{plain_head((), system)}{_plain(turns)}\n{_LABELS['assistant']}:"
         return tuple(tokenizer(text, verbose=False).input_ids)
     try:
         text = _templated(tokenizer, turns, system)
