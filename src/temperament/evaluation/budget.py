@@ -139,13 +139,15 @@ class Curve:
 
 
 def _guess(inside: Point, outside: Point, limit: float) -> float:
-    """Where the limit would be crossed if the root of the log perplexity grew in proportion to strength.
+    """Where enough of the limit would be used if the root of the log perplexity grew in proportion to strength.
 
-    Not nearer to either end than a tenth of the way, so that every guess narrows the interval.
+    The middle of what counts as near the limit; not nearer to either end than a tenth of the way, so that every guess
+    narrows the interval.
     """
-    low, high, wanted = (math.sqrt(max(0.0, math.log(x))) for x in (inside.perplexity, outside.perplexity, limit))
+    aim = 1 + (1 - NEAR / 2) * (limit - 1)
+    low, high, wanted = (math.sqrt(max(0.0, math.log(x))) for x in (inside.perplexity, outside.perplexity, aim))
     share = (wanted - low) / (high - low) if high > low else 0.5
-    return _between(inside.strength, outside.strength, min(max(0.97 * share, 0.1), 0.9))
+    return _between(inside.strength, outside.strength, min(max(share, 0.1), 0.9))
 
 
 def within(point: Point, limit: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from temperament.models.dialogue import Encoded
 from temperament.models.experts import Routed
+
+#: Overhead of a batch, in tokens, by which there are as few batches as the limits allow.
+AS_FEW_AS_FIT = 2**32
 
 
 @dataclass(frozen=True)
@@ -25,23 +29,39 @@ class Batch:
 
 
 def length_buckets(
-    items: Sequence[Encoded], *, padding: int, tokens: int, rows: int, positions: int | None = None
+    items: Sequence[Encoded],
+    *,
+    padding: int,
+    tokens: int,
+    rows: int,
+    positions: int | None = None,
+    overhead: int = AS_FEW_AS_FIT,
 ) -> list[Batch]:
     """Sort by length and cut into batches of at most ``tokens`` padded tokens and ``rows`` sentences.
 
     ``positions`` also bounds (sentences × positions from the earliest response token on), for callers that
-    compute logits there.
+    compute logits there. The cuts are those with the least padding, where ``overhead`` is what one more batch costs
+    in tokens.
     """
     order = sorted(range(len(items)), key=lambda index: (-len(items[index].ids), items[index].start, index))
+    lengths, starts = [len(items[index].ids) for index in order], [items[index].start for index in order]
+    cost, begins = [0], [0]  # of the first items: the least cost, and where their last batch begins
+    for end in range(1, len(order) + 1):
+        first, least, last = starts[end - 1], math.inf, end - 1
+        for begin in range(end - 1, max(-1, end - 1 - rows), -1):
+            count, longest, first = end - begin, lengths[begin], min(first, starts[begin])
+            if count > 1 and (count * longest > tokens or (positions and count * (longest - first) > positions)):
+                break
+            if cost[begin] + count * longest < least:
+                least, last = cost[begin] + count * longest, begin
+        cost.append(int(least) + overhead)
+        begins.append(last)
     batches: list[Batch] = []
-    while order:
-        longest = len(items[order[0]].ids)
-        take = max(1, min(rows, tokens // longest, len(order)))
-        while positions and take > 1 and take * (longest - min(items[i].start for i in order[:take])) > positions:
-            take -= 1
-        batches.append(_pad(order[:take], items, longest, padding))
-        order = order[take:]
-    return batches
+    end = len(order)
+    while end:
+        batches.append(_pad(order[begins[end] : end], items, lengths[begins[end]], padding))
+        end = begins[end]
+    return batches[::-1]
 
 
 def _pad(indices: list[int], items: Sequence[Encoded], longest: int, padding: int) -> Batch:
