@@ -13,14 +13,15 @@ import pytest
 import torch
 from activations import activations, assert_counted, identical
 from expect import counted_passes, refused
+from judging import always_writing
 from support import hooks, mixed_contrast, tokens
-from tiny import DENSE, MAX_TOKENS
+from tiny import DENSE, MAX_TOKENS, make_tiny
 from torch import Tensor, nn
 
 from temperament.calibration import Contrast, Example, Pole, RolePlay, Scene
 from temperament.calibration.contrast import POLES
 from temperament.container import read_container, write_container
-from temperament.models import LoadedModel
+from temperament.models import LoadedModel, load_model
 from temperament.models.dialogue import prompt_ids
 from temperament.models.generation import generate_ids
 from temperament.personas import Persona, extract
@@ -218,6 +219,19 @@ def test_answers_that_fill_all_but_one_token_count_whole(fresh_llama: LoadedMode
         pair = collect_neurons(fresh_llama, one, writing=Writing(max_tokens))
         assert pair.plus.counts.tokens == counted
         assert_counted(pair.plus, activations(fresh_llama, [*prompt, *free])[len(prompt) : len(prompt) + counted])
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_turn_that_a_base_model_invents_does_not_count(tmp_path: Path, rows: int) -> None:
+    """Of its label, what stands before the last token was read already."""
+    folder = make_tiny(tmp_path / "base", "llama", chat_template=False)
+    base: LoadedModel = load_model(str(folder), dtype="float32")
+    with always_writing(base, "I dance.\n\nQuestion: Why?\nAnswer: For fun."):
+        pair = collect_neurons(base, PLAY, writing=Writing(max_tokens=40, rows=rows), folder=tmp_path)
+    assert set(texts_by_scene(tmp_path).values()) == {"I dance."}
+    counted = len("I dance.\n\nQuestion")
+    assert {row["tokens"] for row in transcripts(tmp_path)} == {counted}
+    assert pair.plus.counts.tokens == pair.minus.counts.tokens == 6 * counted
 
 
 def test_a_model_that_writes_nothing_counts_nothing(fresh_llama: LoadedModel, tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def command(
         lm = load(model, dtype=dtype, device=device, revision=revision)
     for persona, _ in plan.items:
         persona.check_model(lm)
-    plans = {"unworn": Plan()} | ({"worn": plan} if plan.items else {})
+    # first what may not fit: a prompt that is worn makes every item longer
+    plans = ({"worn": plan} if plan.items else {}) | {"unworn": Plan()}
     choices = [item for item in found if isinstance(item, RoleChoice)]
     references = [item for item in found if isinstance(item, RoleReference)]
     with progress_steps() as progress:
@@ -101,7 +102,7 @@ def _choices(ledger: Ledger, items: Sequence[RoleChoice], plans: dict[str, Plan]
         side: dict(zip(CONTEXTS, ledger.run_all(list(forms.values()), plan, side), strict=True))
         for side, plan in plans.items()
     }
-    return role_summary(sides, seed=seed)
+    return role_summary({side: sides[side] for side in reversed(sides)}, seed=seed)
 
 
 def _references(

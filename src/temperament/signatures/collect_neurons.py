@@ -21,7 +21,7 @@ from temperament.calibration.contrast import POLES
 from temperament.errors import TemperamentError
 from temperament.models import LoadedModel, NeuronSite
 from temperament.models.dialogue import prompt_ids
-from temperament.models.generation import end_tokens, generate_ids
+from temperament.models.generation import NextTurn, end_tokens, generate_ids, without_next_turn
 from temperament.signatures.batches import Batch, counted_tokens
 from temperament.signatures.collect import (
     BATCH_ROWS,
@@ -186,8 +186,12 @@ class Watcher:
         """Rows that just wrote a token that does not end them count in the pass that reads it."""
         if tokens.dim() > 1:
             self.alive = torch.ones(len(tokens), dtype=torch.bool)
+            self.ids, self.next_turn = tokens, NextTurn.of(self.lm, tokens.shape[1])
             return
+        self.ids = torch.cat([self.ids, tokens.unsqueeze(1)], 1)
         self.alive = self.alive & ~torch.isin(tokens, self.ends)
+        if self.next_turn:
+            self.alive = self.alive & ~self.next_turn(self.ids)
         self.counted = self.alive.nonzero().squeeze(1).to(self.lm.device)
 
     def end(self) -> None:
@@ -212,10 +216,12 @@ class Watcher:
             max_tokens=writing.max_tokens,
             repetition_penalty=writing.repetition_penalty,
             streamer=self,
-            whole=True,  # tokens are counted as they come
+            whole=True,  # tokens are counted as they come, those of a label before it is complete
         )
-        # a token that ends an answer, or is the last one allowed, is never read
-        written = sum(min(len(answer), writing.max_tokens - 1) for answer in answers)
+        # a token that ends an answer or a label, or is the last one allowed, is never read
+        label, tokenizer = NextTurn.of(self.lm, 0), self.lm.tokenizer
+        lengths = [len(ids) - bool(label and ids and label(torch.tensor([ids]))) for ids in answers]
+        written = sum(min(length, writing.max_tokens - 1) for length in lengths)
         if self.seen != written:
             raise TemperamentError(
                 f"{written} tokens were written, but {self.seen} counted: generation on {self.lm.device.type} does not "
@@ -223,14 +229,15 @@ class Watcher:
                 "use --device cpu, or the source texts",
             )
         self.tally.count(written)
-        decode = self.lm.tokenizer.decode
+        own = [without_next_turn(tokenizer, ids) if label else ids for ids in answers]
         return [
-            Transcript(pole, scene.description, scene.question, str(decode(answer)), len(answer))
-            for (pole, scene, _), answer in zip(rows, answers, strict=True)
+            Transcript(pole, scene.description, scene.question, str(tokenizer.decode(ids)), length)
+            for (pole, scene, _), ids, length in zip(rows, own, lengths, strict=True)
         ]
 
     def __post_init__(self) -> None:
-        self.alive = torch.empty(0, dtype=torch.bool)
+        self.alive, self.ids = torch.empty(0, dtype=torch.bool), torch.empty(0, dtype=torch.int64)
+        self.next_turn: NextTurn | None = None
         self.ends = torch.tensor(sorted(end_tokens(self.lm)), dtype=torch.int64)
 
 

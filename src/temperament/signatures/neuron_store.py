@@ -30,7 +30,10 @@ _TRANSCRIPTS = "transcripts.jsonl"
 
 @dataclass(frozen=True)
 class Transcript:
-    """What the model wrote, ``tokens`` tokens long, when it answered ``question`` as ``description``."""
+    """What the model answered ``question`` as ``description``, and how many ``tokens`` it wrote for it.
+
+    Those of a label of a next turn (``NextTurn``) are among the tokens but not in the answer.
+    """
 
     pole: str
     description: str
