@@ -26,7 +26,7 @@ from temperament.compare.settings import read_texts
 from temperament.evaluation import local_judge
 from temperament.evaluation.judge_texts import judge_texts
 from temperament.models import LoadedModel
-from temperament.report.page import render
+from temperament.report.page import render, write_report
 
 VECTOR = ("vector",)
 
@@ -155,15 +155,23 @@ def test_a_pair_whose_files_do_not_belong_together_is_made_anew(
     assert lasting(comparison(tiny_llama, tmp_path, methods=VECTOR)) == lasting(before)
 
 
+def test_a_command_with_bytes_of_another_encoding_is_kept(tiny_llama: LoadedModel, tmp_path: Path) -> None:
+    odd = "compare --out caf\udce9"
+    summary = compare(tiny_llama, asked(methods=("prompt",)), tmp_path, command=odd)
+    assert json.loads((tmp_path / "summary.json").read_text())["command"] == odd
+    write_report(summary, tmp_path / "report.html")
+    assert "caf\\udce9" in (tmp_path / "report.html").read_text()
+
+
 def test_the_clock_goes_on_and_forgives_damage(tmp_path: Path) -> None:
-    for content in ('{"tune": 2.5}', "[1]", "3", "{", '{"tune": "x"}'):
+    for content in ('{"tune": 2.5}', "[1]", "3", "{", '{"tune": "x"}', '{"tune": NaN}', "[" * 100_000):
         (tmp_path / "a.json").write_text(content)
         clock = Clock(tmp_path)
         with clock.timing("a", "tune"):
             pass
         kept = 2.5 if "2.5" in content else 0.0
         assert kept <= clock.of("a")["tune"] < kept + 1
-        assert Clock(tmp_path).total == clock.total
+        assert Clock(tmp_path).total(["a"]) == clock.total(["a", "b"])
 
 
 def test_an_unfinished_summary_says_what_is_to_do(tiny_llama: LoadedModel, tmp_path: Path) -> None:

@@ -252,3 +252,11 @@ def test_settings_name_their_method(given: str, capsys: pytest.CaptureFixture[st
     arguments = ["compare", "--contrast", "extraversion", "--out", "never", "--methods", "vector", "--set", given]
     assert run(arguments) == 2
     assert "METHOD.KEY=VALUE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("methods", ["", " , "])
+def test_a_command_without_a_method_is_refused(
+    methods: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["compare", "--contrast", "extraversion", "--methods", methods, "--out", str(tmp_path)]) == 2
+    assert "names none" in capsys.readouterr().err

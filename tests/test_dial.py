@@ -176,7 +176,7 @@ def test_targets(text: str, goal: float, shown: str) -> None:
     assert target.text == shown
 
 
-@pytest.mark.parametrize("text", ["", "much", "-1sd", "0sd", "nan", "inf", "1 sds", "+sd", "1,5"])
+@pytest.mark.parametrize("text", ["", "much", "-1sd", "0sd", "nan", "inf", f"{'9' * 400}sd", "1 sds", "+sd", "1,5"])
 def test_what_is_no_target(text: str) -> None:
     with refused("neither a gain"):
         Target.of(text)

@@ -223,6 +223,53 @@ def test_an_interrupted_run_repeats_nothing(tmp_path: Path) -> None:
             assert len(served.requests) == 1
 
 
+def test_nothing_more_is_sent_once_a_run_is_interrupted(tmp_path: Path) -> None:
+    """Requests on their way to a slow server would otherwise time out and be sent again, at the caller's cost."""
+    go_on = threading.Event()
+
+    def slow_behind_the_first(request: dict[str, Any]) -> Any:
+        if last(request) not in "01":
+            go_on.wait(10)
+        return said("fine")
+
+    def stop(done: int, _: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    cache = tmp_path / "answers.jsonl"
+    with serve(slow_behind_the_first) as served:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            opened(served.url, cache=cache, retries=3, timeout=1.5, concurrency=2) as endpoint,
+        ):
+            endpoint.ask_all([user(str(n)) for n in range(8)], stop)
+        sent = len(served.requests)
+        assert sent <= 4  # the first, and two at a time
+        time.sleep(1.5)  # longer than the rest of their time
+        assert len(served.requests) == sent
+        go_on.set()
+    assert len(cache.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        lambda _: said(None, refusal="no \ud83d"),
+        lambda _: said("half \ud83d a face"),
+        lambda _: failed(400, "bad \ud83d"),
+        lambda _: (200, {"error": {"message": "bad \ud83d"}}),
+    ],
+)
+def test_half_a_surrogate_pair_can_be_written_down(reply: Reply) -> None:
+    def then(request: dict[str, Any]) -> Any:
+        return said("fine") if last(request) == "0" else reply(request)
+
+    with serve(then) as served, opened(served.url, retries=0) as endpoint:
+        found = endpoint.ask_all([user("0"), user("1")])[1]
+    assert f"{found.text} {found.reason}".encode()
+    assert "?" in f"{found.text} {found.reason}"
+
+
 def test_failures_are_not_kept_but_refusals_are(tmp_path: Path) -> None:
     cache = tmp_path / "answers.jsonl"
     replies = [said("proof"), failed(500, "down"), said(None, refusal="no")]

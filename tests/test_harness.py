@@ -449,6 +449,8 @@ def test_mistakes_on_the_command_line(
     assert failing(llama, files["mask"], "no_such_task") == (
         "error: Tasks not found: no_such_task; see temperament lm-eval --help"
     )
+    assert run(["lm-eval", "--model", "nosuch", "--tasks", "tiny_choice", "--include_path", str(tasks)]) == 2
+    assert "'nosuch'" in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_help_is_that_of_lm_eval(capsys: pytest.CaptureFixture[str]) -> None:

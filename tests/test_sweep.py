@@ -74,6 +74,8 @@ def test_values_are_read() -> None:
         find_axis("model").read(None)
     with refused("'a,b' holds no numbers", "0.1,0.2"):
         find_axis("sparsity").read("a,b")
+    with refused("'nan' holds no numbers"):
+        find_axis("sparsity").read("nan")
 
 
 @pytest.mark.parametrize(

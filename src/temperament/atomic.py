@@ -52,9 +52,14 @@ def ensure_folder(path: Path) -> Path:
     return path
 
 
+def encode_text(text: str) -> bytes:
+    """UTF-8; half a surrogate pair, as an odd file name or a cut emoji leaves, becomes ``\\udc80``, JSON's escape."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value as ``finite`` makes JSON of it, all of it or nothing."""
-    write_bytes(path, (json.dumps(finite(value), ensure_ascii=False, indent=1) + "\n").encode())
+    write_bytes(path, encode_text(json.dumps(finite(value), ensure_ascii=False, indent=1) + "\n"))
 
 
 def check_new_folder(path: Path) -> None:

@@ -291,12 +291,14 @@ def run_lm_eval(arguments: Sequence[str]) -> None:
     before, sys.argv = sys.argv, ["lm-eval", *arguments]
     try:
         cli_evaluate()
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         trace = error.__traceback__
         while trace and trace.tb_next:
             trace = trace.tb_next
-        if trace and str(trace.tb_frame.f_globals.get("__name__")).startswith("lm_eval.config"):
-            raise TemperamentError(str(error), "see temperament lm-eval --help") from error  # a mistake in the settings
+        raised = str(trace.tb_frame.f_globals.get("__name__")) if trace else ""
+        theirs = ("lm_eval", "json") if isinstance(error, ValueError) else ("lm_eval.config",)
+        if raised.startswith(theirs):  # a mistake in the settings, or in a file that they name
+            raise TemperamentError(" ".join(str(error).split()), "see temperament lm-eval --help") from error
         raise
     finally:
         sys.argv = before

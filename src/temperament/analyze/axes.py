@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -98,7 +99,7 @@ def read_numbers(text: str, example: str) -> list[float]:
         found = sorted({float(part) for part in text.split(",") if part.strip()})
     except ValueError:
         found = []
-    if not found:
+    if not found or not all(map(math.isfinite, found)):
         raise TemperamentError(f"--values {text!r} holds no numbers", f"write for example --values {example}")
     return found
 

@@ -32,7 +32,7 @@ def resolve_contrast(spec: str, *, split: Split = "calibration", limit: int | No
     if not contrast.plus or not contrast.minus:
         raise TemperamentError(
             f"the {split} split of {source!r} has {len(contrast.plus)} plus and {len(contrast.minus)} minus items",
-            f"add texts, or take the whole file with '{source}#all'",
+            f"add texts, or take the whole file with '{source}#all' where one part is enough",
         )
     return contrast.limit(limit, seed)
 

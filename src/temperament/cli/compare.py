@@ -116,9 +116,12 @@ def command(
         if given and not full:
             raise TemperamentError(f"{option} is measured with --full only", f"add --full, or leave out {option}")
     data = os.environ.get("TEMPERAMENT_DATA")
+    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    if not names:
+        raise TemperamentError(f"--methods {methods!r} names none", "use all, or some names joined by commas")
     settings = Settings(
         contrast,
-        tuple(name.strip() for name in methods.split(",") if name.strip()),
+        names,
         budget,
         calibration,
         validation,

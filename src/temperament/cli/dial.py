@@ -66,6 +66,7 @@ def command(
     where it stopped when it is started again.
     """
     from temperament.calibration import resolve_contrast
+    from temperament.evaluation.budget import check_budget
     from temperament.evaluation.dial import Target, check_reached, dial
     from temperament.evaluation.ledger import Ledger
     from temperament.evaluation.run import check_pair
@@ -75,6 +76,7 @@ def command(
     Target.of(target)
     poles = open_persona(plus), open_persona(minus)
     check_pair(*poles)
+    check_budget(budget)
     texts = resolve_contrast(data, split="validation", limit=limit, seed=seed)
     for note in texts.notes:
         tell(note)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from temperament.atomic import ensure_folder, write_bytes
+from temperament.atomic import encode_text, ensure_folder, write_bytes
 from temperament.cli.console import err, out, print_json, progress_bar, tell
 from temperament.cli.endpoints import (
     AnswerPrice,
@@ -122,7 +122,7 @@ def command(
             "mend the server, choose another --judge-model or allow more --max-tokens; the same command asks again",
         )
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    write_bytes(folder / "scores.jsonl", "".join(lines).encode())
+    write_bytes(folder / "scores.jsonl", encode_text("".join(lines)))
     figures = judgements(records, seed=seed)
     result = {
         "judge": judge_model,

@@ -112,7 +112,7 @@ class Workshop:
             stated = json.loads(note.read_text(encoding="utf-8"))
             if stated["key"] == key and stated["content"] == _content(paths, stated["details"]):
                 return (open_persona(paths[0]), open_persona(paths[1])), dict(stated["details"])
-        except (OSError, ValueError, KeyError, TypeError, TemperamentError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, TemperamentError):
             pass  # not there, of another run, or damaged: made anew
         poles, made = make()
         details: dict[str, Any] = finite(made)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,14 +31,14 @@ class Clock:
     def of(self, method: str) -> Mapping[str, float]:
         return {stage: round(seconds, 2) for stage, seconds in self._read(method).items()}
 
-    @property
-    def total(self) -> float:
-        """Seconds of all methods, whichever process spent them."""
-        return round(sum(sum(self._read(path.stem).values()) for path in self._folder.glob("*.json")), 1)
+    def total(self, methods: Iterable[str]) -> float:
+        """Seconds of these methods, whichever process spent them."""
+        return round(sum(sum(self._read(method).values()) for method in methods), 1)
 
     def _read(self, method: str) -> dict[str, float]:
         try:
             stated = json.loads((self._folder / f"{method}.json").read_text(encoding="utf-8"))
-            return {str(stage): float(spent) for stage, spent in stated.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
+            spent = {str(stage): float(seconds) for stage, seconds in stated.items()}
+            return {stage: seconds for stage, seconds in spent.items() if math.isfinite(seconds)}
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return {}  # not there or damaged: counted from now on

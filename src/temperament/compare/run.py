@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from temperament.atomic import write_bytes
+from temperament.atomic import encode_text, write_bytes
 from temperament.compare.entries import Entries, Tell
 from temperament.compare.findings import Findings
 from temperament.compare.judge import comparison_judge
@@ -62,7 +62,7 @@ def compare(
                 entries.prompt_works()
             pairs[name], findings.methods[name], findings.answers[name] = entry.worn, entry.summary, entry.answers
         findings.methods[name]["seconds"] = entries.clock.of(name)
-        _write(folder, findings.as_json(entries.clock.total))
+        _write(folder, findings.as_json(entries.clock.total(settings.names)))
         if name != PROMPT:
             pace.finished(time.perf_counter() - start)
         elif jobs > 1:  # what all methods are compared with is on record: they can be shared out
@@ -76,10 +76,10 @@ def compare(
             raise
         except TemperamentError as error:
             tell(f"specificity: {error}")
-    return _write(folder, findings.as_json(entries.clock.total))
+    return _write(folder, findings.as_json(entries.clock.total(settings.names)))
 
 
 def _write(folder: Path, summary: dict[str, Any]) -> dict[str, Any]:
     text = json.dumps(summary, ensure_ascii=False, indent=1, allow_nan=False)
-    write_bytes(folder / "summary.json", text.encode())
+    write_bytes(folder / "summary.json", encode_text(text))
     return summary

@@ -11,6 +11,7 @@ from temperament.calibration.builtin import TRAITS, builtin_judge_texts, find_tr
 from temperament.calibration.contrast import SPLITS, group_key
 from temperament.calibration.questionnaire_items import transfer_contrast
 from temperament.errors import TemperamentError
+from temperament.evaluation.budget import check_budget
 from temperament.evaluation.local_judge import can_be_judged
 from temperament.evaluation.loops import trait_questions
 from temperament.methods import METHODS, SparsityPlan, find_method
@@ -54,10 +55,7 @@ class Settings:
     options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 1 < self.budget <= 10:
-            raise TemperamentError(
-                f"the budget is a perplexity ratio of {self.budget:g}", "give one above 1 and at most 10, such as 1.10"
-            )
+        check_budget(self.budget)
         if min(self.calibration, self.validation, self.test) < 2 or self.questions < 1:
             raise TemperamentError("a comparison of fewer than two texts per pole, or no question", "give more")
         self.names  # noqa: B018 - an unknown method is told before anything is loaded

@@ -37,7 +37,7 @@ def read_answer(body: Any) -> Answer | None:
     try:
         choice = body["choices"][0]
         message, finish = choice["message"], choice.get("finish_reason")
-        content, refusal = message.get("content"), message.get("refusal")
+        content, refusal = _plain(message.get("content")), _plain(message.get("refusal"))
         usage = body.get("usage") or {}
         counts = [_whole(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
     except (KeyError, IndexError, TypeError, AttributeError):
@@ -47,7 +47,7 @@ def read_answer(body: Any) -> Answer | None:
     text: str | None = _THOUGHT.sub("", content or "").strip()
     reason = None
     if refusal:
-        text, reason = None, f"refused: {str(refusal)[:200]}"
+        text, reason = None, f"refused: {_plain(str(refusal))[:200]}"
     elif finish == "content_filter":
         text, reason = None, "withheld by a content filter"
     elif text is not None and text.startswith("<think>"):
@@ -55,6 +55,11 @@ def read_answer(body: Any) -> Answer | None:
     elif not text:
         text, reason = None, "empty answer"
     return Answer(text, reason, counts[0], counts[1], cut=finish == "length")
+
+
+def _plain(value: Any) -> Any:
+    """A text without halves of surrogate pairs, which no file and no terminal takes."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _whole(value: Any) -> int | None:
@@ -65,7 +70,7 @@ def fault(body: Any) -> str:
     """Why a body is no chat completion, in the words of its error if it holds one."""
     told = body.get("error") if isinstance(body, dict) else None
     message = told.get("message") if isinstance(told, dict) else told
-    return f"not a chat completion: {str(message)[:200]}" if message else "not a chat completion"
+    return f"not a chat completion: {_plain(str(message))[:200]}" if message else "not a chat completion"
 
 
 class Answers:
@@ -127,5 +132,8 @@ class Answers:
                     raise WriteError(self._path, error.strerror) from None
 
     def close(self) -> None:
-        if self._stream:
-            self._stream.close()
+        """Afterwards nothing is kept on disk any more."""
+        with self._lock:
+            stream, self._stream = self._stream, None
+        if stream:
+            stream.close()

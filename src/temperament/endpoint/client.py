@@ -7,11 +7,13 @@ import json
 import os
 import re
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +26,8 @@ Messages = Sequence[Mapping[str, str]]
 
 #: Longest wait for one answer, in seconds; sockets take no endless one.
 _LONGEST = 86_400
+#: How long answers on their way are waited for once nothing more is sent, in seconds.
+_MOMENT = 1.0
 
 _UNKNOWN_MODEL = re.compile(r"not exist|not found|not a valid model|unknown model|invalid model|no such model", re.I)
 _REFUSED_OPTION = re.compile(
@@ -123,6 +127,7 @@ class Endpoint:
             raise TemperamentError(f"{self.settings.max_tokens} tokens were asked for", "give 1 or more")
         self._prices, self._concurrency, self._key_variable = prices or Prices(), concurrency, key_variable
         self._key = os.environ.get(key_variable, "").strip()
+        self._thread = threading.local()
         self._lock, self._proved, self._limit_name = threading.Lock(), False, "max_tokens"
         self._counts = dict.fromkeys(
             ("requests", "answers", "cached", "missing", "prompt_tokens", "completion_tokens", "uncounted"), 0
@@ -139,7 +144,7 @@ class Endpoint:
                 "pip install 'temperament[endpoint]'",
             ) from None
         self._openai = openai
-        http = openai.DefaultHttpxClient(event_hooks={"request": [lambda _: self._count("requests")]})
+        http = openai.DefaultHttpxClient(event_hooks={"request": [self._before_request]})
         return openai.OpenAI(
             api_key=self._key or "none", base_url=self.url, timeout=timeout, max_retries=retries, http_client=http
         )
@@ -204,13 +209,9 @@ class Endpoint:
         if todo and not self._proved:
             key, messages = todo.pop(0)
             finish(key, self._send(key, messages))
-        pool = ThreadPoolExecutor(self._concurrency)
-        try:
-            futures = {pool.submit(self._send, key, messages): key for key, messages in todo}
-            for future in as_completed(futures):
-                finish(futures[future], future.result())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        with closing(self._send_all(todo)) as answers:
+            for key, answer in answers:
+                finish(key, answer)
         if keys and not self._proved and not any(answer.cached for answer in found.values()):
             reason = next(iter(found.values())).reason
             raise TemperamentError(
@@ -219,6 +220,52 @@ class Endpoint:
             )
         self._count("missing", sum(found[key].text is None for key in keys))
         return [found[key] for key in keys]
+
+    def _send_all(self, todo: Sequence[tuple[str, Messages]]) -> Generator[tuple[str, Answer], None, None]:
+        """Keys and answers as they come.
+
+        Whatever ends this early also ends the sending: requests on their way get a moment to be answered and kept,
+        and none is sent again. Nobody waits for a slow server, so the threads are daemons.
+        """
+        waiting: SimpleQueue[tuple[str, Messages]] = SimpleQueue()
+        done: SimpleQueue[tuple[str, Answer | BaseException]] = SimpleQueue()
+        stopped = threading.Event()
+        for item in todo:
+            waiting.put(item)
+
+        def work() -> None:
+            self._thread.stopped = stopped
+            while not stopped.is_set():
+                try:
+                    key, messages = waiting.get_nowait()
+                except Empty:
+                    return
+                try:
+                    done.put((key, self._send(key, messages)))
+                except BaseException as error:
+                    done.put((key, error))
+                    return
+
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self._concurrency, len(todo)))]
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in todo:
+                key, found = done.get()
+                if isinstance(found, BaseException):
+                    raise found
+                yield key, found
+        finally:
+            stopped.set()
+            end = time.monotonic() + _MOMENT
+            for thread in threads:
+                if thread.is_alive():
+                    thread.join(max(0.0, end - time.monotonic()))
+
+    def _before_request(self, _: object) -> None:
+        if (stopped := getattr(self._thread, "stopped", None)) and stopped.is_set():
+            raise InterruptedError("no request is sent any more")
+        self._count("requests")
 
     def _identity(self, messages: Messages) -> str:
         parts = {"model": self.model, "messages": [dict(message) for message in messages], **asdict(self.settings)}
@@ -287,7 +334,8 @@ class Endpoint:
 
     def _text_of(self, error: Any) -> str:
         cause = error.__cause__ if isinstance(error, self._openai.APIConnectionError) else None
-        return self._hide(" ".join(f"{error} {cause or ''}".split())[:300])
+        text = " ".join(f"{error} {cause or ''}".split())[:300]
+        return self._hide(text.encode("utf-8", "replace").decode())
 
     def _hide(self, text: str) -> str:
         """``text`` without the key, should the server repeat it."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from temperament.errors import TemperamentError
+
 #: Shares of the largest strength at which a curve is looked at first.
 GRID = (0.125, 0.25, 0.5, 0.75, 1.0)
 #: A bisection ends where all but this share of what the limit allows above 1 is used, or at an interval this narrow,
@@ -15,6 +17,14 @@ NEAR, NARROW = 0.08, 0.05
 MOST_REPEAT = 0.1
 #: Most bisection steps for one limit: six halvings towards 0 until something fits, and four to come near the limit.
 STEPS = 10
+
+
+def check_budget(budget: float) -> None:
+    """Raise unless ``budget`` is a perplexity ratio that a strength can be sought for."""
+    if not 1 < budget <= 10:
+        raise TemperamentError(
+            f"the budget is a perplexity ratio of {budget:g}", "give one above 1 and at most 10, such as 1.10"
+        )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from temperament.calibration import Contrast, Pole
 from temperament.calibration.builtin import trait_of
 from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Array, Measured
-from temperament.evaluation.budget import GRID, Curve, Point, strength_for, within
+from temperament.evaluation.budget import GRID, Curve, Point, check_budget, strength_for, within
 from temperament.evaluation.instrument import Record
 from temperament.evaluation.ledger import Ledger, check_leak
 from temperament.evaluation.loops import loops, tuning_answers
@@ -43,7 +43,7 @@ class Target:
         """``+1sd``, ``0.5sd`` or a number; the opposite direction belongs to the opposite pole and is refused."""
         written = text.strip()
         match = _SD.fullmatch(written)
-        if match and float(match[1]) > 0:
+        if match and 0 < float(match[1]) < math.inf:
             return Target(f"+{float(match[1]):g}sd", sds=float(match[1]))
         try:
             score = float(written)
@@ -180,10 +180,7 @@ def dial(
             f"{persona.name!r} is a {persona.kind} persona, which is worn or not, with nothing between",
             "dial a mask, neuron, subnetwork or vector persona",
         )
-    if not 1 < budget <= 10:
-        raise TemperamentError(
-            f"the budget is a perplexity ratio of {budget:g}", "give one above 1 and at most 10, such as 1.10"
-        )
+    check_budget(budget)
     statements = Statements(replace(contrast, choices=()), "validation")
     text = Passages(neutral_passages(split="validation"), "neutral-validation")
     answers = tuning_answers(trait_of(contrast.name))

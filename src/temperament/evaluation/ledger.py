@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from temperament.atomic import ensure_folder, finite, write_bytes
+from temperament.atomic import encode_text, ensure_folder, finite, write_bytes
 from temperament.errors import TemperamentError, WriteError
 from temperament.evaluation.instrument import Instrument, Record
 from temperament.models import LoadedModel
@@ -156,7 +156,10 @@ class _Lines:
     def __init__(self, path: Path | None, head: Mapping[str, str], records: Mapping[int, Record]) -> None:
         self._path = path
         if path:  # what was read is written anew, so that damaged lines are gone
-            lines = [json.dumps(head, ensure_ascii=False).encode(), *(_line(*item) for item in sorted(records.items()))]
+            lines = [
+                encode_text(json.dumps(head, ensure_ascii=False)),
+                *(_line(*item) for item in sorted(records.items())),
+            ]
             write_bytes(path, b"\n".join(lines) + b"\n")
 
     def __enter__(self) -> _Lines:

@@ -16,7 +16,7 @@ from string import ascii_uppercase
 import numpy as np
 from scipy.stats import rankdata
 
-from temperament.atomic import write_bytes
+from temperament.atomic import write_bytes, write_json
 from temperament.calibration.public import read_text
 from temperament.errors import TemperamentError
 from temperament.evaluation.bootstrap import Array
@@ -78,7 +78,7 @@ def write_sheet(
     )
     write_bytes(files.sheet, stream.getvalue().encode("utf-8-sig"))  # spreadsheets know UTF-8 by its mark
     write_bytes(files.instructions, _instructions(criterion, letters).encode())
-    write_bytes(files.key, (json.dumps(key, ensure_ascii=False, indent=1) + "\n").encode())
+    write_json(files.key, key)
     return files
 
 

@@ -237,7 +237,7 @@ class Watcher:
 
     def __post_init__(self) -> None:
         self.alive, self.ids = torch.empty(0, dtype=torch.bool), torch.empty(0, dtype=torch.int64)
-        self.next_turn: NextTurn | None = None
+        self.next_turn = NextTurn.of(self.lm, 0)
         self.ends = torch.tensor(sorted(end_tokens(self.lm)), dtype=torch.int64)
 
 

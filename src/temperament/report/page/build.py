@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from temperament.atomic import write_bytes
+from temperament.atomic import encode_text, write_bytes
 from temperament.report.page import numbers
 from temperament.report.page.caveats import caveats, judge_label
 from temperament.report.page.curves import counts, drift_figure, drift_series, drift_span, layers_figure
@@ -73,7 +73,7 @@ def render(summary: Mapping[str, Any]) -> str:
 
 def write_report(summary: Mapping[str, Any], path: Path) -> Path:
     """Write the page to ``path``, complete or not at all."""
-    write_bytes(path, render(summary).encode())
+    write_bytes(path, encode_text(render(summary)))
     return path
 
 
