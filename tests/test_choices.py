@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -113,13 +114,22 @@ def test_the_hash_of_passages_and_a_passage_without_a_scored_token(tiny_llama: L
     ("instrument", "array"), [(TwoChoice.of(asked()), choice_array), (Passages(TEXTS), passage_array)]
 )
 def test_an_interrupted_run_puts_only_the_rest_to_the_model(
-    tiny_llama: LoadedModel, tmp_path: Path, instrument: Instrument, array: Callable[..., object]
+    tiny_llama: LoadedModel,
+    tmp_path: Path,
+    instrument: Instrument,
+    array: Callable[..., object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = Ledger(tiny_llama, tmp_path).run(instrument, Plan(), "unworn")
+    monkeypatch.setattr("temperament.evaluation.scored_items._RESPONSES", 1)  # each item by itself
+    with counted_passes(tiny_llama) as every:
+        whole = Ledger(tiny_llama, tmp_path).run(instrument, Plan(), "unworn")
     (file,) = tmp_path.iterdir()
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
     file.write_text("".join(lines[:-1]), encoding="utf-8")
     with counted_passes(tiny_llama) as passes:
         again = Ledger(tiny_llama, tmp_path).run(instrument, Plan(), "unworn")
-    assert len(passes) == 1
+    missing = json.loads(lines[-1])["item"]
+    with counted_passes(tiny_llama) as alone:
+        list(instrument.run(tiny_llama, [missing]))
+    assert 0 < len(passes) == len(alone) < len(every)
     np.testing.assert_allclose(np.asarray(array(again)), np.asarray(array(whole)), rtol=1e-5)

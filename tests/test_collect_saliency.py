@@ -30,8 +30,8 @@ COLLECTING = sys.modules["temperament.signatures.collect_saliency"]  # the packa
 NEUTRAL = ("The tide comes in twice a day.", "Bread needs flour, water, salt and time.", "Ice floats.")
 #: Bytes of the statistics of one layer of a tiny Llama: two passes, one for each layer.
 ONE_LAYER = 4 * len(PARTS) * 7680
-#: Forward passes over the responses behind the prompt of their pole.
-BEHIND_PROMPTS = 2
+#: Forward passes over the responses behind the prompt of their pole: two for each, as their lengths differ.
+BEHIND_PROMPTS = 4
 #: A value rounded to bf16 is off by at most this share of it.
 BF16 = 2.0**-8
 
