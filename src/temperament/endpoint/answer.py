@@ -37,17 +37,17 @@ def read_answer(body: Any) -> Answer | None:
     try:
         choice = body["choices"][0]
         message, finish = choice["message"], choice.get("finish_reason")
-        content, refusal = _plain(message.get("content")), _plain(message.get("refusal"))
+        content, refusal = message.get("content"), message.get("refusal")
         usage = body.get("usage") or {}
         counts = [_whole(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
     except (KeyError, IndexError, TypeError, AttributeError):
         return None
     if not isinstance(content, str | None):
         return None
-    text: str | None = _THOUGHT.sub("", content or "").strip()
+    text: str | None = _THOUGHT.sub("", writable(content or "")).strip()
     reason = None
     if refusal:
-        text, reason = None, f"refused: {_plain(str(refusal))[:200]}"
+        text, reason = None, f"refused: {writable(str(refusal))[:200]}"
     elif finish == "content_filter":
         text, reason = None, "withheld by a content filter"
     elif text is not None and text.startswith("<think>"):
@@ -57,9 +57,9 @@ def read_answer(body: Any) -> Answer | None:
     return Answer(text, reason, counts[0], counts[1], cut=finish == "length")
 
 
-def _plain(value: Any) -> Any:
+def writable(text: str) -> str:
     """A text without halves of surrogate pairs, which no file and no terminal takes."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    return text.encode("utf-8", "replace").decode()
 
 
 def _whole(value: Any) -> int | None:
@@ -70,7 +70,7 @@ def fault(body: Any) -> str:
     """Why a body is no chat completion, in the words of its error if it holds one."""
     told = body.get("error") if isinstance(body, dict) else None
     message = told.get("message") if isinstance(told, dict) else told
-    return f"not a chat completion: {_plain(str(message))[:200]}" if message else "not a chat completion"
+    return f"not a chat completion: {writable(str(message))[:200]}" if message else "not a chat completion"
 
 
 class Answers:

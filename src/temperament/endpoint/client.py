@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-from temperament.endpoint.answer import Answer, Answers, fault, read_answer
+from temperament.endpoint.answer import Answer, Answers, fault, read_answer, writable
 from temperament.errors import TemperamentError
 
 #: A dialogue: {"role": "system" | "user" | "assistant", "content": text} in order.
@@ -334,8 +334,7 @@ class Endpoint:
 
     def _text_of(self, error: Any) -> str:
         cause = error.__cause__ if isinstance(error, self._openai.APIConnectionError) else None
-        text = " ".join(f"{error} {cause or ''}".split())[:300]
-        return self._hide(text.encode("utf-8", "replace").decode())
+        return self._hide(writable(" ".join(f"{error} {cause or ''}".split())[:300]))
 
     def _hide(self, text: str) -> str:
         """``text`` without the key, should the server repeat it."""

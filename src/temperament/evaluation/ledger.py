@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from temperament.atomic import encode_text, ensure_folder, finite, write_bytes
+from temperament.atomic import ensure_folder, finite, write_bytes
 from temperament.errors import TemperamentError, WriteError
 from temperament.evaluation.instrument import Instrument, Record
 from temperament.models import LoadedModel
@@ -156,10 +156,7 @@ class _Lines:
     def __init__(self, path: Path | None, head: Mapping[str, str], records: Mapping[int, Record]) -> None:
         self._path = path
         if path:  # what was read is written anew, so that damaged lines are gone
-            lines = [
-                encode_text(json.dumps(head, ensure_ascii=False)),
-                *(_line(*item) for item in sorted(records.items())),
-            ]
+            lines = [_dump(head), *(_line(*item) for item in sorted(records.items()))]
             write_bytes(path, b"\n".join(lines) + b"\n")
 
     def __enter__(self) -> _Lines:
@@ -199,7 +196,7 @@ def _line(index: int, record: Record) -> bytes:
     return _dump({**row, "crc32": zlib.crc32(_dump(row))})
 
 
-def _dump(value: Record) -> bytes:
+def _dump(value: Mapping[str, Any]) -> bytes:
     # json.loads reads bytes with the same error handler
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
 

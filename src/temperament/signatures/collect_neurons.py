@@ -186,12 +186,12 @@ class Watcher:
         """Rows that just wrote a token that does not end them count in the pass that reads it."""
         if tokens.dim() > 1:
             self.alive = torch.ones(len(tokens), dtype=torch.bool)
-            self.ids, self.next_turn = tokens, NextTurn.of(self.lm, tokens.shape[1])
+            self.answers = tokens[:, :0]
             return
-        self.ids = torch.cat([self.ids, tokens.unsqueeze(1)], 1)
+        self.answers = torch.cat([self.answers, tokens.unsqueeze(1)], 1)
         self.alive = self.alive & ~torch.isin(tokens, self.ends)
-        if self.next_turn:
-            self.alive = self.alive & ~self.next_turn(self.ids)
+        if self.label:
+            self.alive = self.alive & ~self.label(self.answers)
         self.counted = self.alive.nonzero().squeeze(1).to(self.lm.device)
 
     def end(self) -> None:
@@ -219,7 +219,7 @@ class Watcher:
             whole=True,  # tokens are counted as they come, those of a label before it is complete
         )
         # a token that ends an answer or a label, or is the last one allowed, is never read
-        label, tokenizer = NextTurn.of(self.lm, 0), self.lm.tokenizer
+        label, tokenizer = self.label, self.lm.tokenizer
         lengths = [len(ids) - bool(label and ids and label(torch.tensor([ids]))) for ids in answers]
         written = sum(min(length, writing.max_tokens - 1) for length in lengths)
         if self.seen != written:
@@ -236,8 +236,8 @@ class Watcher:
         ]
 
     def __post_init__(self) -> None:
-        self.alive, self.ids = torch.empty(0, dtype=torch.bool), torch.empty(0, dtype=torch.int64)
-        self.next_turn = NextTurn.of(self.lm, 0)
+        self.alive, self.answers = torch.empty(0, dtype=torch.bool), torch.empty(0, dtype=torch.int64)
+        self.label = NextTurn.of(self.lm, 0)
         self.ends = torch.tensor(sorted(end_tokens(self.lm)), dtype=torch.int64)
 
 

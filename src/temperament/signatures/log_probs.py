@@ -24,8 +24,8 @@ _CACHED = 2**19
 _SHARING, _LENGTH = 4, 8
 #: Repeated tokens of such a prompt in a batch, in padded tokens of a forward pass.
 _REPEATED = 4
-#: What a forward pass costs whatever its size, in tokens: on a CPU little, as the tokens take the time.
-_OVERHEAD = {"cpu": 32, "other": 512}
+#: What a forward pass costs whatever its size, in tokens: little on a CPU, where the tokens take the time; elsewhere.
+_OVERHEAD, _OVERHEAD_OF_DEVICES = 32, 512
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def log_prob_batches(
     owners, inputs = list(sharing.values()), list(sharing)
     vocabulary = int(lm.model.config.get_text_config().vocab_size)
     positions = max(1, _LOGITS // vocabulary)
-    overhead = _OVERHEAD.get(lm.device.type, _OVERHEAD["other"])
+    overhead = _OVERHEAD if lm.device.type == "cpu" else _OVERHEAD_OF_DEVICES
     limits = {"padding": padding_id(lm), "tokens": tokens, "rows": rows, "positions": positions, "overhead": overhead}
     for members, prefix, batch in _batches(lm, inputs, limits):
         begin = prefix.length if prefix else 0
